@@ -1,0 +1,61 @@
+# make up     install what is missing, start vLLM with the demo model, answer once, keep serving until Ctrl-C
+# make test   install what is missing, run every test (real vLLM on the CPU included)
+# make check  format, lint, types, layers, generated files: no test is run
+# make bench  the data path beside its rivals (needs gcc and nginx; see benchmarks/README.md)
+# make gen    rewrite the generated files
+
+SHELL := /bin/bash
+.ONESHELL:
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help env up test check fix gen bench clean
+MAKEFLAGS += --no-print-directory
+
+PYTHON ?= python3
+REMUDA := .venv/bin/remuda
+
+help:
+	@sed -n 's/^# \(make .*\)/\1/p' Makefile
+
+# The locked environment. uv repairs a half-made one by itself; a copy that is up to date costs 50 ms.
+env:
+	@uv="$$($(PYTHON) scripts/get_uv.py)"
+	export REMUDA_UV="$$uv"
+	"$$uv" sync --locked --quiet || {
+	  echo "error: the project environment .venv could not be installed" >&2
+	  echo "hint: the reason is above; check the network, the disk (300 MB) and that .venv is yours, then run it again" >&2
+	  exit 1
+	}
+
+up: env
+	@export REMUDA_UV="$$($(PYTHON) scripts/get_uv.py)"
+	exec $(REMUDA) up examples/laptop.yaml
+
+test: env
+	@export REMUDA_UV="$$($(PYTHON) scripts/get_uv.py)"
+	$(REMUDA) engine install
+	exec .venv/bin/pytest $(ARGS)
+
+check: env
+	@PATH="$(CURDIR)/.venv/bin:$$PATH"
+	ruff format --check .
+	ruff check .
+	mypy
+	lint-imports --no-cache
+	python scripts/generate.py --check
+	python scripts/features.py --check
+
+fix: env
+	@.venv/bin/ruff check --fix .
+	.venv/bin/ruff format .
+
+gen: env
+	@.venv/bin/python scripts/generate.py
+	.venv/bin/python scripts/features.py
+
+bench: env
+	@export REMUDA_UV="$$($(PYTHON) scripts/get_uv.py)"
+	exec .venv/bin/python -m benchmarks.run $(ARGS)
+
+clean:
+	@rm -rf .venv .tools build .mypy_cache .ruff_cache .pytest_cache .hypothesis
