@@ -1,0 +1,20 @@
+"""Errors of the engine package.
+
+EngineError                 an engine cannot be installed, started or kept alive
+├── InstallError            its environment cannot be built (network, disk, permissions, unsupported CPU)
+└── WeightsError            its weights cannot be had (not found, gated, no token, interrupted)
+"""
+
+from remuda.errors import RemudaError
+
+
+class EngineError(RemudaError):
+    """An engine cannot be installed, started or kept alive."""
+
+
+class InstallError(EngineError):
+    """The engine's own environment cannot be built or repaired."""
+
+
+class WeightsError(EngineError):
+    """The weights a model file names cannot be had."""
