@@ -1,0 +1,140 @@
+"""Which engines may be picked: a state machine per endpoint, as a pure function of (health, event, time).
+
+        fault                    `eject_after` faults with no answer between
+HEALTHY ─────▶ SUSPECT ──────────────────────────────────────▶ EJECTED (1 s, 2 s, 4 s … 60 s)
+   ▲  ok / probe_ok │                                          │   ▲ probe_failed or a fault: longer
+   ├────────────────┘                              its time is up  │
+   └────────────── PROBING ◀───────────────────────────────────┘───┘
+        ok / probe_ok
+
+* Only faults of the engine are events. A client's bad request, its leaving and a refusal by overload are not.
+* SUSPECT is avoided while anything better exists: traffic moves away with the first fault, not with the third.
+* A good probe lifts suspicion but does not forgive: vLLM says 200 on /health while it hangs and while it drains.
+  Only a real answer sets the fault count to zero; after an ejection the first fault ejects again.
+* When every endpoint is ejected, the least bad ones are picked and `Pool.panic` says so: a wrong health check must not
+  turn into an outage.
+
+It does not know how a probe is made, nor that a hung engine is replaced (policy/hung.py). Called by the gateway.
+"""
+
+import enum
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+
+class State(enum.StrEnum):
+    """How far an endpoint is trusted, best first."""
+
+    HEALTHY = "healthy"
+    SUSPECT = "suspect"
+    PROBING = "probing"
+    EJECTED = "ejected"
+
+
+class Event(enum.Enum):
+    """What was seen of an endpoint."""
+
+    OK = "ok"  # a real request's answer began with anything but a 5xx
+    PROBE_OK = "probe_ok"
+    PROBE_FAILED = "probe_failed"
+    CONNECT_FAILED = "connect_failed"
+    ENGINE_ERROR = "engine_error"  # 5xx, other than a refusal by overload
+    TIMED_OUT = "timed_out"  # no first byte in time
+    BROKEN = "broken"  # closed in the middle of an answer
+
+
+@dataclass(frozen=True, slots=True)
+class HealthSettings:
+    eject_after: int = 3
+    """Faults without a real answer between them that eject an endpoint."""
+    first_ejection_s: float = 1.0
+    """A local engine that crashed is back in seconds; a network that hiccuped, sooner."""
+    longest_ejection_s: float = 60.0
+    """The doubling stops here: a repaired engine waits at most this long for its probe."""
+    forget_after_s: float = 300.0
+    """An endpoint healthy for this long starts again from the shortest ejection."""
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """One endpoint's health. `since_s` = when it entered `state`; `until_s` = when an ejection is over."""
+
+    state: State
+    since_s: float
+    failures: int = 0
+    ejections: int = 0
+    until_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Pool:
+    """The candidates to pick among, as indices; `panic` when they are all ejected."""
+
+    indices: tuple[int, ...]
+    panic: bool
+
+
+_GOOD = frozenset({Event.OK, Event.PROBE_OK})
+
+
+def next_health(health: Health, event: Event, now_s: float, settings: HealthSettings) -> Health:
+    """The health after `event`. Returns the same object when nothing changes, which is the hot path."""
+    if event in _GOOD:
+        return _after_good(health, event, now_s, settings)
+    if health.state is State.EJECTED:
+        return health  # the rest of its requests fail too; that is one fault, not many
+    failures = health.failures + 1
+    if health.state is State.PROBING or failures >= settings.eject_after:
+        return _eject(health, now_s, settings)
+    since_s = health.since_s if health.state is State.SUSPECT else now_s
+    return replace(health, state=State.SUSPECT, since_s=since_s, failures=failures)
+
+
+def _after_good(health: Health, event: Event, now_s: float, settings: HealthSettings) -> Health:
+    real = event is Event.OK
+    if health.state is State.HEALTHY:
+        if not real or (not health.failures and not health.ejections):
+            return health
+        forgiven = now_s - health.since_s >= settings.forget_after_s
+        ejections = 0 if forgiven else health.ejections
+        if not health.failures and ejections == health.ejections:
+            return health
+        return replace(health, failures=0, ejections=ejections)
+    if health.state is State.EJECTED:
+        # A late answer, or one picked in panic: a reason to probe now, not a proof.
+        return replace(health, until_s=now_s) if real and now_s < health.until_s else health
+    failures = 0 if real else health.failures
+    return replace(health, state=State.HEALTHY, since_s=now_s, failures=failures, until_s=0.0)
+
+
+def _eject(health: Health, now_s: float, settings: HealthSettings) -> Health:
+    doublings = min(health.ejections, 30)
+    length_s = min(settings.first_ejection_s * 2.0**doublings, settings.longest_ejection_s)
+    return Health(State.EJECTED, now_s, max(settings.eject_after - 1, 0), health.ejections + 1, now_s + length_s)
+
+
+def begin_probe(health: Health, now_s: float) -> Health:
+    """EJECTED becomes PROBING once its time is up; everything else stays as it is."""
+    if health.state is State.EJECTED and now_s >= health.until_s:
+        return replace(health, state=State.PROBING, since_s=now_s)
+    return health
+
+
+def wants_probe(health: Health, now_s: float) -> bool:
+    """Whether a probe should be sent now rather than at the next interval."""
+    if health.state is State.EJECTED:
+        return now_s >= health.until_s
+    return health.state is State.SUSPECT
+
+
+_TRUST = (State.HEALTHY, State.SUSPECT, State.PROBING)
+
+
+def choose_pool(healths: Sequence[Health]) -> Pool:
+    """The most trusted endpoints, by index. Called when a health or the table changes, not per request."""
+    for state in _TRUST:
+        indices = tuple(index for index, health in enumerate(healths) if health.state is state)
+        if indices:
+            return Pool(indices, panic=False)
+    fewest = min((health.ejections for health in healths), default=0)
+    return Pool(tuple(i for i, health in enumerate(healths) if health.ejections == fewest), panic=bool(healths))

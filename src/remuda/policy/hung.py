@@ -1,0 +1,128 @@
+"""Whether an engine that says it is well has stopped working.
+
+vLLM's /health answers 200 while its core is stopped, deadlocked or draining, so it is judged by its work: a stall is
+the time without evidence of progress. Evidence is a moved token counter, an answered one-token probe, or having
+nothing to do. A stall is judged by the processor time of the core and its workers:
+
+* not advancing, for `frozen_s`: stopped (SIGSTOP) or deadlocked;
+* advancing: a long prefill, a compilation. Allowed up to `longest_step_s`, beyond which it spins.
+
+The same two bounds judge an idle engine whose probe is not answered, because vLLM updates `num_requests_running` only
+after a step: during the first step of a long prompt an engine still reports itself idle. Time in which we were not
+looking (our own process was stopped, the machine slept) does not count: a gap counts as `longest_gap_s` at most.
+
+It does not know how samples are taken. Called by the engine supervisor.
+"""
+
+import enum
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One look at an engine."""
+
+    now_s: float
+    running: int
+    waiting: int
+    tokens_total: int
+    """Prompt and generated tokens together, since the engine started."""
+    core_cpu_s: float
+    """Processor time of the core process and its workers, since they started."""
+    probe_ok: bool | None = None
+    """Of the newest one-token probe: True = answered since the last sample, False = not answered (yet), None = none was
+    sent. Probes are sent to idle engines only: a probe never queues behind load."""
+    answered: bool = True
+    """Whether /metrics answered; when not, `running`, `waiting` and `tokens_total` are ignored."""
+
+
+@dataclass(frozen=True, slots=True)
+class HungLimits:
+    frozen_s: float = 20.0
+    """No progress and no processor time for this long = hung. Far above any pause of a live core."""
+    longest_step_s: float = 900.0
+    """No progress with processor time for this long = hung. A 128k-token prefill on a CPU takes minutes."""
+    longest_gap_s: float = 5.0
+    """The most that the time between two samples counts."""
+    idle_cpu_share: float = 0.01
+    """Processor share of one core below which a process counts as standing still."""
+
+
+class Hang(enum.Enum):
+    """Why an engine counts as hung."""
+
+    FROZEN = "requests are running, but no token was produced and its core used no processor time"
+    SPINNING = "requests are running, but no token was produced although its core keeps the processor busy"
+    DEAF = "it is idle, but does not answer a one-token request and its core uses no processor time"
+    SILENT = "it does not answer /metrics"
+
+
+@dataclass(frozen=True, slots=True)
+class Hung:
+    hang: Hang
+    stalled_s: float
+
+    def __str__(self) -> str:
+        return f"hung: {self.hang.value} for {self.stalled_s:.0f} s"
+
+
+def decide_hung(samples: Sequence[Sample], limits: HungLimits = HungLimits()) -> Hung | None:  # noqa: B008 frozen
+    """Whether the engine of these samples (oldest first) is hung now; None = it works, or it is too early to say."""
+    stall = keep_samples(samples)
+    stalled_s = _counted_s(stall, limits)
+    if stalled_s < limits.frozen_s:
+        return None
+    if _is_standing_still(stall, limits):
+        return Hung(_name_standstill(stall[-1]), stalled_s)
+    if stalled_s >= limits.longest_step_s:
+        return Hung(Hang.SPINNING if stall[-1].answered else Hang.SILENT, stalled_s)
+    return None
+
+
+def keep_samples(samples: Sequence[Sample]) -> Sequence[Sample]:
+    """The samples `decide_hung` still needs: from the last progress on. Bounds what a supervisor keeps."""
+    return samples[_last_progress(samples) :]
+
+
+def _last_progress(samples: Sequence[Sample]) -> int:
+    """Index of the newest sample with evidence of progress; 0 when there is none, for there the watch began."""
+    newest, doubted, tokens_total = 0, False, -1
+    for index, sample in enumerate(samples):
+        doubted = sample.probe_ok is False or (doubted and not sample.probe_ok)
+        moved = sample.answered and tokens_total not in (sample.tokens_total, -1)
+        if sample.answered:
+            tokens_total = sample.tokens_total
+        if moved:
+            doubted = False
+        idle = sample.answered and not sample.running and not sample.waiting
+        if moved or sample.probe_ok or (idle and not doubted):
+            newest = index
+    return newest
+
+
+def _counted_s(stall: Sequence[Sample], limits: HungLimits) -> float:
+    gaps = (later.now_s - earlier.now_s for earlier, later in pairwise(stall))
+    return sum(min(gap, limits.longest_gap_s) for gap in gaps)
+
+
+def _is_standing_still(stall: Sequence[Sample], limits: HungLimits) -> bool:
+    """Whether the core used next to no processor time in the newest `frozen_s` of the stall.
+
+    Only the newest: an engine may be stopped after minutes of an honest prefill.
+    """
+    newest = stall[-1]
+    counted_s = 0.0
+    for earlier, later in pairwise(reversed(stall)):
+        counted_s += min(earlier.now_s - later.now_s, limits.longest_gap_s)
+        if counted_s >= limits.frozen_s:
+            used_s = newest.core_cpu_s - later.core_cpu_s
+            return used_s < limits.idle_cpu_share * (newest.now_s - later.now_s)
+    return False
+
+
+def _name_standstill(sample: Sample) -> Hang:
+    if not sample.answered:
+        return Hang.SILENT
+    return Hang.FROZEN if sample.running or sample.waiting else Hang.DEAF

@@ -1,0 +1,58 @@
+"""Whether a failed try may be repeated on another engine, and the budget that bounds all retries together.
+
+A dying engine fails all its requests at once; repeated without bound they bury its neighbours. So retries are paid
+from a budget that requests fill: at most `ratio` retries per request over time, plus a small steady rate so that a
+quiet gateway can retry at all. Called by the gateway's flow; it does not know why a try failed.
+"""
+
+import enum
+
+
+class Phase(enum.IntEnum):
+    """How far a try had come when it failed; later phases compare greater."""
+
+    CONNECT = 0
+    """Nothing was sent: the engine never saw the request."""
+    SENT = 1
+    """Something was sent and nothing received: the engine may have worked on it."""
+    STREAMING = 2
+    """The client has received part of the answer: repeating would send it twice."""
+
+
+class RetryBudget:
+    """A token bucket: each request adds `ratio`, time adds `per_s`, a retry takes one; never more than `most`."""
+
+    __slots__ = ("_at_s", "_most", "_per_s", "_ratio", "_tokens")
+
+    def __init__(self, ratio: float, per_s: float, most: float, now_s: float) -> None:
+        self._ratio = ratio
+        self._per_s = per_s
+        self._most = most
+        self._tokens = most
+        self._at_s = now_s
+
+    def count_request(self) -> None:
+        """A first try begins."""
+        tokens = self._tokens + self._ratio
+        self._tokens = tokens if tokens < self._most else self._most
+
+    def take(self, now_s: float) -> bool:
+        """Pay for one retry; False when the budget is spent. A clock that steps back adds nothing."""
+        if now_s > self._at_s:
+            self._tokens = min(self._most, self._tokens + (now_s - self._at_s) * self._per_s)
+            self._at_s = now_s
+        if self._tokens < 1.0:
+            return False
+        self._tokens -= 1.0
+        return True
+
+
+def may_retry(phase: Phase, safe: bool, attempts: int, most_attempts: int) -> bool:
+    """Whether the request may be tried again, before the budget is asked.
+
+    safe       repeating has no effect beyond the answer (true of inference; false of anything that stores)
+    attempts   tries made so far, the failed one included
+    """
+    if phase is Phase.STREAMING or attempts >= most_attempts:
+        return False
+    return phase is Phase.CONNECT or safe

@@ -1,0 +1,175 @@
+"""Which engine takes a request: one number per candidate, the smallest wins.
+
+    predicted time to first token  =  (work_tokens + prompt_tokens) * s_per_token          [tokens * s/token = s]
+    work_tokens                    =  prompt tokens sent and not answered yet + PRESSURE_TOKENS per running request
+
+`s_per_token` is what the engine was measured to take per token of work ahead of a request (itself included), so a
+slow engine is not confused with an empty one. Judged per request and per candidate: there is no fleet-wide switch.
+
+It does not know health, draining, adapters or cached prefixes: the caller passes only candidates that may be picked.
+Ties go to the first candidate at or after `turn % n`, so a caller that counts its requests shares idle engines evenly.
+Called by the gateway for each request; an endpoint's figures are kept by whoever owns its leases.
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+
+PRESSURE_TOKENS = 16
+"""Work one request in flight adds to the next prefill, in prompt tokens: it takes a place in every step of the batch
+and delays the step that a new prompt waits for. Small against any real prompt, so that it mostly decides among
+engines with nothing left to prefill."""
+
+BYTES_PER_TOKEN = 4
+"""English text in the vocabularies in use today is 3.5-4.5 bytes a token. Only ratios between engines matter here."""
+
+SPEED_MEMORY_S = 2.0
+"""Measured waiting after which the old speed counts for 1/e. Long prompts measure longer and therefore weigh more."""
+
+SPEED_FORGET_S = 30.0
+"""An engine that was not measured for this long has drifted by 1 - 1/e towards the others' speed, so that one bad
+measurement (a first request that compiled something) does not keep it unused for ever."""
+
+
+class EndpointLoad:
+    """What one engine has to do for us, kept by the owner of its leases; the picks only read it.
+
+    requests        leases held now
+    waiting_tokens  prompt tokens sent whose answer has not begun
+    work_tokens     waiting_tokens + PRESSURE_TOKENS * requests, kept up to date so that a pick adds and multiplies once
+    s_per_token     measured seconds per token of work; 0.0 = not measured yet
+    """
+
+    __slots__ = ("requests", "s_per_token", "waiting_tokens", "work_tokens")
+
+    def __init__(self, s_per_token: float = 0.0) -> None:
+        self.requests = 0
+        self.waiting_tokens = 0
+        self.work_tokens = 0
+        self.s_per_token = s_per_token
+
+    def lease(self, prompt_tokens: int) -> int:
+        """A request is sent. Returns the work it has ahead, itself included: give it to `measure` at its first byte."""
+        self.requests += 1
+        self.waiting_tokens += prompt_tokens
+        ahead = self.work_tokens + prompt_tokens
+        self.work_tokens = ahead + PRESSURE_TOKENS
+        return ahead
+
+    def answered(self, prompt_tokens: int) -> None:
+        """Its answer has begun: the prompt no longer waits. Exactly once per lease, at the latest before `release`."""
+        self.waiting_tokens -= prompt_tokens
+        self.work_tokens -= prompt_tokens
+
+    def release(self) -> None:
+        """It has ended, however it ended."""
+        self.requests -= 1
+        self.work_tokens -= PRESSURE_TOKENS
+
+    def measure(self, work_tokens: int, elapsed_s: float) -> None:
+        """The first byte came `elapsed_s` after a lease that had `work_tokens` ahead."""
+        self.s_per_token = update_s_per_token(self.s_per_token, work_tokens, elapsed_s)
+
+    @property
+    def tokens_per_s(self) -> float:
+        """Measured prefill speed, for people and metrics; 0.0 = not measured yet."""
+        return 1.0 / self.s_per_token if self.s_per_token else 0.0
+
+
+Pick = Callable[[Sequence[EndpointLoad], int, int], int]
+"""(loads, prompt_tokens, turn) -> index. `loads` has at least one entry, `prompt_tokens` is at least 1."""
+
+
+def pick_least_time(loads: Sequence[EndpointLoad], prompt_tokens: int, turn: int = 0) -> int:
+    """The engine with the least predicted time to first token.
+
+    While the speed of any candidate is unknown, all are compared on the weaker signal, their work alone.
+    """
+    start = turn % len(loads)
+    best, least = start, math.inf
+    index = 0
+    if start:
+        index = start
+        for load in loads[start:]:
+            time_s = (load.work_tokens + prompt_tokens) * load.s_per_token
+            if time_s < least:
+                best, least = index, time_s
+            index += 1
+        loads_left: Sequence[EndpointLoad] = loads[:start]
+        index = 0
+    else:
+        loads_left = loads
+    for load in loads_left:
+        time_s = (load.work_tokens + prompt_tokens) * load.s_per_token
+        if time_s < least:
+            best, least = index, time_s
+        index += 1
+    # An unknown speed is 0.0 and makes its product the least: seen here without a test inside the loop.
+    return best if least > 0.0 else _pick_least_work(loads, start)
+
+
+def _pick_least_work(loads: Sequence[EndpointLoad], start: int) -> int:
+    return min(range(len(loads)), key=lambda i: (loads[i].work_tokens, (i - start) % len(loads)))
+
+
+def pick_round_robin(loads: Sequence[EndpointLoad], prompt_tokens: int, turn: int = 0) -> int:  # noqa: ARG001
+    """Each in its turn, whatever it has to do."""
+    return turn % len(loads)
+
+
+def pick_least_request(loads: Sequence[EndpointLoad], prompt_tokens: int, turn: int = 0) -> int:  # noqa: ARG001
+    """The engine with the fewest requests in flight."""
+    count = len(loads)
+    start = turn % count
+    best, least = start, loads[start].requests
+    if least:
+        for offset in range(1, count):
+            index = (start + offset) % count
+            requests = loads[index].requests
+            if requests < least:
+                best, least = index, requests
+    return best
+
+
+PICKS: Mapping[str, Pick] = {
+    "leastTime": pick_least_time,
+    "roundRobin": pick_round_robin,
+    "leastRequest": pick_least_request,
+}
+"""By the word the model file uses (`spec.routing`)."""
+
+
+def predict_time_to_first_token_s(load: EndpointLoad, prompt_tokens: int) -> float:
+    """What `pick_least_time` compares; 0.0 while the engine's speed is unknown."""
+    return (load.work_tokens + prompt_tokens) * load.s_per_token
+
+
+def estimate_prompt_tokens(body_bytes: int) -> int:
+    """A prompt's size from its request body's, without looking inside; at least 1."""
+    return body_bytes // BYTES_PER_TOKEN + 1
+
+
+def update_s_per_token(s_per_token: float, work_tokens: int, elapsed_s: float) -> float:
+    """The new speed after `work_tokens` took `elapsed_s`: an average over waiting time, not over requests.
+
+    Weighing by time makes it (all tokens) / (all seconds) over the last SPEED_MEMORY_S of waiting, so a hundred tiny
+    requests, which measure mostly the fixed cost of a request, do not hide one long prompt.
+    """
+    if work_tokens <= 0 or elapsed_s <= 0.0:
+        return s_per_token
+    measured = elapsed_s / work_tokens
+    if s_per_token == 0.0:
+        return measured
+    # Averaged as a speed (1 / s_per_token): that is what weighing by time turns into tokens / seconds.
+    keep = math.exp(-elapsed_s / SPEED_MEMORY_S)
+    return 1.0 / (keep / s_per_token + (1.0 - keep) / measured)
+
+
+def relax_s_per_token(s_per_token: float, others: float, unmeasured_s: float) -> float:
+    """The speed to believe after `unmeasured_s` without a measurement; `others` is the peers' typical s_per_token.
+
+    Called from the slow health tick, never per request.
+    """
+    if s_per_token == 0.0 or others == 0.0 or unmeasured_s <= 0.0:
+        return s_per_token
+    keep = math.exp(-unmeasured_s / SPEED_FORGET_S)
+    return keep * s_per_token + (1.0 - keep) * others
