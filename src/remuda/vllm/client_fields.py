@@ -53,10 +53,6 @@ DENIED_FIELDS: Final[Mapping[str, FieldRule]] = {
         _rule("prompt_embeds", "raw tensors are unpickled and run inside the engine", _is_none),
         _rule("mm_payload", "raw processed media bypasses the engine's own checks"),
         _rule("chat_template", "a template is a program the engine would run for the client"),
-        _rule(
-            "chat_template_kwargs",
-            "passed to the template unchecked; allow it where the template documents them",
-        ),
         _rule("mm_processor_kwargs", "changes how media is processed for this engine: size and time without a bound"),
         _rule("media_io_kwargs", "changes how media is read: frames and sizes without a bound"),
         _rule("vllm_xargs", "free arguments for engine plug-ins"),
