@@ -1,0 +1,140 @@
+"""Everything one gateway process can be told, declared once: unit in the name, reason under each field.
+
+Settings are fixed for the life of a process (models, engines and keys are not settings: they are the Table, which
+changes). Crosses the control socket as JSON. Built from a `ModelGateway` document by `settings_from_spec`, which is the only
+place here that knows the spec, and imports it lazily so that the serving process does not load pydantic.
+"""
+
+import ipaddress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from remuda.gateway.errors import GatewayError
+
+if TYPE_CHECKING:
+    from remuda.spec import ModelGateway
+
+
+@dataclass(frozen=True, slots=True)
+class GatewaySettings:
+    # --- where to listen
+    host: str = "127.0.0.1"
+    """Loopback by default: nothing is open to a network before somebody says so."""
+    port: int = 8080
+    """0 = any free port; the `listening` event says which."""
+    tls_cert_file: str | None = None
+    tls_key_file: str | None = None
+    """PEM files. TLS 1.2 and newer; both or none."""
+    backlog: int = 4096
+    """Connections the kernel holds while we are busy; a burst of clients must not see resets."""
+    reuse_port: bool = False
+    """Several gateways on one port of one machine: the kernel spreads connections."""
+
+    # --- who may come in
+    auth: Literal["auto", "keys", "open"] = "auto"
+    """auto: keys are asked for when the table has any; without keys only loopback is served. open: nobody is asked."""
+    metrics_open: bool = True
+    """/metrics without a key. Its labels name models and engines, never clients' data."""
+    cors_origins: tuple[str, ...] = ()
+    """Origins whose pages may call from a browser; "*" = any. Empty: no CORS headers at all."""
+    fields_allow: tuple[str, ...] = ()
+    """Request fields lifted from the deny-list of `vllm.client_fields`."""
+    fields_deny: tuple[str, ...] = ()
+    """More fields refused."""
+
+    # --- limits
+    body_bytes: int = 50 * 1024 * 1024
+    """Largest request body; refused before it is read when Content-Length says so."""
+    bodies_bytes: int = 1024 * 1024 * 1024
+    """All request bodies held at once. Beyond it, 429: a bounded process is better than a killed one."""
+    head_bytes: int = 32 * 1024
+    """Request line and headers together; nginx allows 32 KiB in all."""
+    header_count: int = 100
+    """llhttp and Apache refuse more than 100 as well."""
+    url_bytes: int = 8 * 1024
+    """Request target; ours are under 100."""
+    pipeline_bytes: int = 64 * 1024
+    """Bytes of later requests kept while one is answered; then reading pauses."""
+    connections: int = 20_000
+    """Clients at once, idle ones included."""
+    idle_per_engine: int = 512
+    """Keep-alive connections kept open to one engine."""
+    batch_entries: int = 1024
+    """Most entries of one /batch-generate."""
+    batch_concurrency: int = 32
+    """Entries of one /batch-generate in flight at once: an engine's batch fills, its queue does not."""
+    answer_bytes: int = 64 * 1024 * 1024
+    """Largest engine answer held in memory where it must be translated (/generate); relayed answers have no limit."""
+
+    # --- time
+    head_timeout_s: float = 10.0
+    """From a request's first byte to the end of its headers."""
+    body_timeout_s: float = 30.0
+    """Without a byte of the body; a slow but moving upload is not cut."""
+    keep_alive_s: float = 75.0
+    """Idle between requests; nginx's default."""
+    reader_timeout_s: float = 60.0
+    """A client that takes nothing of its answer for this long is cut."""
+    connect_timeout_s: float = 3.0
+    """To an engine. One lost SYN is repeated by the kernel after 1 s."""
+    first_byte_timeout_s: float = 600.0
+    """Until the engine's answer begins. A long queue or a 128k prefill on a CPU takes minutes."""
+    idle_timeout_s: float = 300.0
+    """Between bytes of an engine's answer; long streams are not cut."""
+    engine_keep_alive_s: float = 4.0
+    """Idle engine connections are dropped after this: uvicorn closes its end after 5 s."""
+    drain_timeout_s: float = 30.0
+    """Requests in flight may finish for this long after SIGTERM."""
+    tick_s: float = 0.5
+    """How often deadlines are looked at: every timeout above is exact to this."""
+
+    # --- engines
+    health_interval_s: float = 2.0
+    """Between probes of one engine; suspects are probed at every tick."""
+    health_timeout_s: float = 2.0
+    """A probe longer than this has failed."""
+    attempts: int = 3
+    """Tries of one request, the first included."""
+    retry_ratio: float = 0.2
+    """Retries paid for by each request: one per five."""
+    retry_per_s: float = 1.0
+    """Retries paid for by time, so that a quiet gateway can retry."""
+    retry_most: float = 100.0
+    """Retries that can be saved up: an engine's full batch dies at once."""
+
+    # --- logs
+    log_format: Literal["human", "json"] = "human"
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    """debug: every request; info: every request that did not complete; warning and error: none of them."""
+
+
+def settings_from_spec(gateway: "ModelGateway | None") -> GatewaySettings:
+    """The settings a `ModelGateway` document asks for; the defaults without one."""
+    if gateway is None:
+        return GatewaySettings()
+    return GatewaySettings()
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach `host`."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def check_exposure(settings: GatewaySettings, has_keys: bool) -> None:
+    """Refuse to be open to a network by accident."""
+    if settings.auth == "open" or has_keys or is_loopback(settings.host):
+        return
+    raise GatewayError(
+        f"refusing to listen on {settings.host}:{settings.port} without API keys: anybody could use the engines",
+        "create a key with `remuda tenant create NAME`, listen on 127.0.0.1, or state `auth: {mode: open}`",
+    )
+
+
+def wants_keys(settings: GatewaySettings, has_keys: bool) -> bool:
+    """Whether a request needs a key."""
+    return settings.auth == "keys" or (settings.auth == "auto" and has_keys)
