@@ -68,7 +68,7 @@ class Hung:
         return f"hung: {self.hang.value} for {self.stalled_s:.0f} s"
 
 
-def decide_hung(samples: Sequence[Sample], limits: HungLimits = HungLimits()) -> Hung | None:  # noqa: B008 frozen
+def decide_hung(samples: Sequence[Sample], limits: HungLimits = HungLimits()) -> Hung | None:
     """Whether the engine of these samples (oldest first) is hung now; None = it works, or it is too early to say."""
     stall = keep_samples(samples)
     stalled_s = _counted_s(stall, limits)

@@ -5,6 +5,7 @@ does not know how an answer looks on the wire (gateway/answers.py does). Called 
 """
 
 import enum
+from typing import Self
 
 
 class Outcome(enum.StrEnum):
@@ -21,7 +22,7 @@ class Outcome(enum.StrEnum):
     status: int | None
     engine_fault: bool
 
-    def __new__(cls, value: str, sentence: str, status: int | None, engine_fault: bool) -> "Outcome":
+    def __new__(cls, value: str, sentence: str, status: int | None, engine_fault: bool) -> Self:
         member = str.__new__(cls, value)
         member._value_ = value
         member.sentence = sentence

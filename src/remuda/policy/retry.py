@@ -34,7 +34,7 @@ class RetryBudget:
     def count_request(self) -> None:
         """A first try begins."""
         tokens = self._tokens + self._ratio
-        self._tokens = tokens if tokens < self._most else self._most
+        self._tokens = min(self._most, tokens)
 
     def take(self, now_s: float) -> bool:
         """Pay for one retry; False when the budget is spent. A clock that steps back adds nothing."""

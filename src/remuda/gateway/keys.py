@@ -1,0 +1,151 @@
+"""API keys: who sends this request, decided from its headers.
+
+A key reads `rk_<tenant>-<key name>_<43 letters and digits>`; only its SHA-256 is ever stored. The readable part is for
+people and secret scanners: the check does not rely on it, so a key that was issued elsewhere works too once its hash
+stands in a Tenant.
+
+It does not know where the records come from (tenant_store.py, a Tenant document), nor which name of a model an alias
+means: the caller resolves that before `Principal.may_use`. Called by the gateway for each request; costs about a
+microsecond without any cache, so there is none.
+"""
+
+import enum
+import hashlib
+import hmac
+import re
+import secrets
+import string
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import msgspec
+
+HASH_PREFIX = "sha256:"
+LONGEST_KEY_BYTES = 512  # ours have about 60; nobody makes us hash a megabyte
+SECRET_LETTERS = 43  # of 62 letters: 256 bits
+KEY_PATTERN = re.compile(rb"rk_[a-z0-9](?:[a-z0-9.-]{0,126}[a-z0-9])?_[0-9A-Za-z]{32,128}")
+_ALPHABET = string.digits + string.ascii_uppercase + string.ascii_lowercase
+
+
+class KeyRecord(msgspec.Struct, frozen=True):
+    """One key of one tenant, as it crosses the control socket: a hash, never the key."""
+
+    tenant: str
+    name: str
+    hash: str
+    """"sha256:" and 64 hexadecimal digits."""
+    expires_at_s: float | None = None
+    """Unix time; None = never."""
+    models: tuple[str, ...] = ()
+    """Models (by name) the tenant may use; empty = all."""
+    disabled: bool = False
+
+
+class Refusal(enum.Enum):
+    """Why a request is not let in. Expired and disabled are only said to someone who holds the right key."""
+
+    MISSING = "missing"
+    MALFORMED = "malformed"
+    UNKNOWN = "unknown"
+    EXPIRED = "expired"
+    DISABLED = "disabled"
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """Who sends a request, and what they may use."""
+
+    tenant: str
+    key: str
+    models: frozenset[str]
+    """Empty = all."""
+
+    def may_use(self, model: str) -> bool:
+        """Whether `model`, a model's own name, is allowed."""
+        return not self.models or model in self.models
+
+
+ANONYMOUS = Principal("anonymous", "", frozenset())
+"""Who everyone is while the gateway is open."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    digest: bytes
+    principal: Principal
+    expires_at_s: float
+    disabled: bool
+
+
+class KeyRing:
+    """All keys of the current table. Immutable: a new table makes a new ring."""
+
+    __slots__ = ("_entries",)
+
+    def __init__(self, records: Iterable[KeyRecord]) -> None:
+        entries: dict[bytes, tuple[_Entry, ...]] = {}
+        for record in records:
+            entry = _entry_of(record)
+            slot = entry.digest[:8]
+            entries[slot] = (*entries.get(slot, ()), entry)
+        self._entries = entries
+
+    def __len__(self) -> int:
+        return sum(len(slot) for slot in self._entries.values())
+
+    def check(self, authorization: bytes | None, x_api_key: bytes | None, unix_s: float) -> Principal | Refusal:
+        """Who holds the key in these header values (`Authorization: Bearer`, or Anthropic's `x-api-key`)."""
+        key = present_key(authorization, x_api_key)
+        if isinstance(key, Refusal):
+            return key
+        # Constant time: what is looked up is the digest of the key, not the key. Whoever measures how far two digests
+        # agree learns nothing, for they cannot choose a key by its digest; and the full digest is compared in constant
+        # time all the same.
+        digest = hashlib.sha256(key).digest()
+        for entry in self._entries.get(digest[:8], ()):
+            if hmac.compare_digest(entry.digest, digest):
+                return _admit(entry, unix_s)
+        return Refusal.UNKNOWN if KEY_PATTERN.fullmatch(key) else Refusal.MALFORMED
+
+
+def _admit(entry: _Entry, unix_s: float) -> Principal | Refusal:
+    if entry.disabled:
+        return Refusal.DISABLED
+    return entry.principal if unix_s < entry.expires_at_s else Refusal.EXPIRED
+
+
+def _entry_of(record: KeyRecord) -> _Entry:
+    principal = Principal(record.tenant, record.name, frozenset(record.models))
+    expires_at_s = float("inf") if record.expires_at_s is None else record.expires_at_s
+    return _Entry(parse_hash(record.hash), principal, expires_at_s, record.disabled)
+
+
+def present_key(authorization: bytes | None, x_api_key: bytes | None) -> bytes | Refusal:
+    """The key in these header values; `Authorization` wins when it is a bearer token."""
+    if authorization is not None and authorization[:7].lower() == b"bearer ":
+        key = authorization[7:].strip()
+    elif x_api_key is not None:
+        key = x_api_key.strip()
+    else:
+        return Refusal.MISSING if not authorization else Refusal.MALFORMED
+    if not key:
+        return Refusal.MISSING
+    return key if len(key) <= LONGEST_KEY_BYTES else Refusal.MALFORMED
+
+
+def make_key(tenant: str, name: str) -> str:
+    """A new random key. The caller shows it once and keeps `hash_key` of it."""
+    return f"rk_{tenant}-{name}_" + "".join(secrets.choice(_ALPHABET) for _ in range(SECRET_LETTERS))
+
+
+def hash_key(key: str) -> str:
+    """What is stored of a key. Unsalted and fast on purpose: a key is 256 random bits, there is nothing to guess."""
+    return HASH_PREFIX + hashlib.sha256(key.encode()).hexdigest()
+
+
+def parse_hash(text: str) -> bytes:
+    """The digest in "sha256:<hex>". ValueError when it is anything else."""
+    digest = bytes.fromhex(text.removeprefix(HASH_PREFIX)) if text.startswith(HASH_PREFIX) else b""
+    if len(digest) != hashlib.sha256().digest_size:
+        raise ValueError(f"not a key hash: {text!r} (expected sha256: and 64 hexadecimal digits)")
+    return digest
