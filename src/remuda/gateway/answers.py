@@ -16,7 +16,7 @@ from typing import Self
 
 import msgspec
 
-from remuda.gateway.keys import Refusal
+from remuda.gateway.keys import KeyRefusal
 from remuda.policy.outcome import Outcome
 
 
@@ -356,19 +356,21 @@ SHUTTING_DOWN = Problem(
 INTERNAL_ERROR = Problem(Code.INTERNAL_ERROR, "The gateway failed. Its log has the cause under this request id.")
 ASK_FOR_OBJECT = Problem(Code.INVALID_JSON, "The request body must be a JSON object.")
 
-KEY_REFUSED: dict[Refusal, Problem] = {
-    Refusal.MISSING: Problem(
+KEY_REFUSED: dict[KeyRefusal, Problem] = {
+    KeyRefusal.MISSING: Problem(
         Code.MISSING_API_KEY,
         "No API key was sent. Send it as `Authorization: Bearer rk_…` or `x-api-key: rk_…`.",
         headers=_CHALLENGE,
     ),
-    Refusal.MALFORMED: Problem(
+    KeyRefusal.MALFORMED: Problem(
         Code.INVALID_API_KEY,
         "What was sent is not an API key of this gateway (they begin with rk_).",
         headers=_CHALLENGE,
     ),
-    Refusal.UNKNOWN: Problem(Code.INVALID_API_KEY, "The API key is not known here.", headers=_CHALLENGE),
-    Refusal.EXPIRED: Problem(Code.EXPIRED_API_KEY, "The API key has expired. Ask for a new one.", headers=_CHALLENGE),
-    Refusal.DISABLED: Problem(Code.TENANT_DISABLED, "The tenant of this API key is disabled."),
+    KeyRefusal.UNKNOWN: Problem(Code.INVALID_API_KEY, "The API key is not known here.", headers=_CHALLENGE),
+    KeyRefusal.EXPIRED: Problem(
+        Code.EXPIRED_API_KEY, "The API key has expired. Ask for a new one.", headers=_CHALLENGE
+    ),
+    KeyRefusal.DISABLED: Problem(Code.TENANT_DISABLED, "The tenant of this API key is disabled."),
 }
 """What is answered to each refusal of a key."""

@@ -12,13 +12,14 @@ microsecond without any cache, so there is none.
 import enum
 import hashlib
 import hmac
+import math
 import re
 import secrets
 import string
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-import msgspec
+from remuda.gateway.table import KeyRecord
 
 HASH_PREFIX = "sha256:"
 LONGEST_KEY_BYTES = 512  # ours have about 60; nobody makes us hash a megabyte
@@ -27,21 +28,7 @@ KEY_PATTERN = re.compile(rb"rk_[a-z0-9](?:[a-z0-9.-]{0,126}[a-z0-9])?_[0-9A-Za-z
 _ALPHABET = string.digits + string.ascii_uppercase + string.ascii_lowercase
 
 
-class KeyRecord(msgspec.Struct, frozen=True):
-    """One key of one tenant, as it crosses the control socket: a hash, never the key."""
-
-    tenant: str
-    name: str
-    hash: str
-    """"sha256:" and 64 hexadecimal digits."""
-    expires_at_s: float | None = None
-    """Unix time; None = never."""
-    models: tuple[str, ...] = ()
-    """Models (by name) the tenant may use; empty = all."""
-    disabled: bool = False
-
-
-class Refusal(enum.Enum):
+class KeyRefusal(enum.Enum):
     """Why a request is not let in. Expired and disabled are only said to someone who holds the right key."""
 
     MISSING = "missing"
@@ -73,7 +60,7 @@ ANONYMOUS = Principal("anonymous", "", frozenset())
 class _Entry:
     digest: bytes
     principal: Principal
-    expires_at_s: float
+    expires_s: float
     disabled: bool
 
 
@@ -93,10 +80,10 @@ class KeyRing:
     def __len__(self) -> int:
         return sum(len(slot) for slot in self._entries.values())
 
-    def check(self, authorization: bytes | None, x_api_key: bytes | None, unix_s: float) -> Principal | Refusal:
+    def check(self, authorization: bytes | None, x_api_key: bytes | None, unix_s: float) -> Principal | KeyRefusal:
         """Who holds the key in these header values (`Authorization: Bearer`, or Anthropic's `x-api-key`)."""
         key = present_key(authorization, x_api_key)
-        if isinstance(key, Refusal):
+        if isinstance(key, KeyRefusal):
             return key
         # Constant time: what is looked up is the digest of the key, not the key. Whoever measures how far two digests
         # agree learns nothing, for they cannot choose a key by its digest; and the full digest is compared in constant
@@ -105,32 +92,32 @@ class KeyRing:
         for entry in self._entries.get(digest[:8], ()):
             if hmac.compare_digest(entry.digest, digest):
                 return _admit(entry, unix_s)
-        return Refusal.UNKNOWN if KEY_PATTERN.fullmatch(key) else Refusal.MALFORMED
+        return KeyRefusal.UNKNOWN if KEY_PATTERN.fullmatch(key) else KeyRefusal.MALFORMED
 
 
-def _admit(entry: _Entry, unix_s: float) -> Principal | Refusal:
+def _admit(entry: _Entry, unix_s: float) -> Principal | KeyRefusal:
     if entry.disabled:
-        return Refusal.DISABLED
-    return entry.principal if unix_s < entry.expires_at_s else Refusal.EXPIRED
+        return KeyRefusal.DISABLED
+    return entry.principal if unix_s < entry.expires_s else KeyRefusal.EXPIRED
 
 
 def _entry_of(record: KeyRecord) -> _Entry:
     principal = Principal(record.tenant, record.name, frozenset(record.models))
-    expires_at_s = float("inf") if record.expires_at_s is None else record.expires_at_s
-    return _Entry(parse_hash(record.hash), principal, expires_at_s, record.disabled)
+    expires_s = math.inf if record.expires_s is None else record.expires_s
+    return _Entry(parse_hash(record.hash), principal, expires_s, record.disabled)
 
 
-def present_key(authorization: bytes | None, x_api_key: bytes | None) -> bytes | Refusal:
+def present_key(authorization: bytes | None, x_api_key: bytes | None) -> bytes | KeyRefusal:
     """The key in these header values; `Authorization` wins when it is a bearer token."""
     if authorization is not None and authorization[:7].lower() == b"bearer ":
         key = authorization[7:].strip()
     elif x_api_key is not None:
         key = x_api_key.strip()
     else:
-        return Refusal.MISSING if not authorization else Refusal.MALFORMED
+        return KeyRefusal.MISSING if not authorization else KeyRefusal.MALFORMED
     if not key:
-        return Refusal.MISSING
-    return key if len(key) <= LONGEST_KEY_BYTES else Refusal.MALFORMED
+        return KeyRefusal.MISSING
+    return key if len(key) <= LONGEST_KEY_BYTES else KeyRefusal.MALFORMED
 
 
 def make_key(tenant: str, name: str) -> str:

@@ -64,6 +64,8 @@ class KeyRecord(msgspec.Struct, frozen=True, omit_defaults=True):
     hash: str
     """"sha256:<hex>" of the key."""
     tenant: str
+    name: str = ""
+    """Which of the tenant's keys: said in logs, so that one sees whether a rotated key is still used."""
     models: tuple[str, ...] = ()
     """Models it may use; empty = all."""
     expires_s: float | None = None
