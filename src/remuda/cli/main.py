@@ -1,0 +1,145 @@
+"""`remuda`: finds the module of a command when the command is used, and turns errors into stderr and an exit
+status.
+
+Imports nothing but click, so that `remuda --help` and shell completion answer at once: the table below repeats each
+command's one-line help (a test compares them). Exit statuses: 0 done, 1 a user can act on it, 2 wrong usage, 130
+Ctrl-C, 141 the reader of our output went away. Anything else that escapes is a bug and shows its traceback.
+"""
+
+import importlib
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from difflib import get_close_matches
+from typing import NamedTuple, NoReturn
+
+import click
+from click.shell_completion import CompletionItem
+
+from remuda import __version__
+from remuda.cli import output
+from remuda.errors import RemudaError
+
+EXIT_USAGE = 2
+EXIT_INTERRUPTED = 128 + signal.SIGINT
+EXIT_BROKEN_PIPE = 128 + signal.SIGPIPE
+
+
+class Entry(NamedTuple):
+    """One command: the heading it stands under in `--help`, the module that holds it, its first help line."""
+
+    heading: str
+    module: str
+    summary: str
+
+
+COMMANDS: dict[str, Entry] = {
+    "up": Entry("Serve", "remuda.cli.up", "Serve the models of FILE on this machine."),
+    "down": Entry("Serve", "remuda.cli.down", "Stop the fleet: running requests finish first."),
+    "gateway": Entry("Serve", "remuda.cli.gateway", "Run the gateway alone, over engines that already run."),
+    "status": Entry("Look", "remuda.cli.status", "Show what is running, and why it is not."),
+    "logs": Entry("Look", "remuda.cli.logs", "Show the logs of the engines and the gateway."),
+    "chat": Entry("Look", "remuda.cli.chat", "Talk to a model."),
+    "validate": Entry("Model files", "remuda.cli.validate", "Check model files; list every problem."),
+    "schema": Entry("Model files", "remuda.cli.schema", "Print the JSON Schema or the CRDs of the model file."),
+    "engine": Entry("Manage", "remuda.cli.engine", "Install, list and remove vLLM engines."),
+    "tenant": Entry("Manage", "remuda.cli.tenant", "Create, list, rotate and revoke API keys."),
+    "completion": Entry("Manage", "remuda.cli.completion", "Print the completion script of a shell."),
+}
+
+
+class UnknownCommandError(RemudaError):
+    """The first word is not one of our commands."""
+
+    exit_status = EXIT_USAGE
+
+
+class LazyGroup(click.Group):
+    """A group that imports a command's module only when that command is used."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  click's signature
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        entry = COMMANDS.get(cmd_name)
+        if entry is None:
+            return None
+        command: click.Command = importlib.import_module(entry.module).command
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        name = args[0]
+        if name not in COMMANDS and not name.startswith("-"):
+            near = get_close_matches(name, COMMANDS, n=1)
+            hint = f"did you mean `remuda {near[0]}`?" if near else "`remuda --help` lists the commands"
+            raise UnknownCommandError(f"no such command: {name}", hint)
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        longest = max(map(len, COMMANDS))
+        by_heading: dict[str, list[tuple[str, str]]] = {}
+        for name, entry in COMMANDS.items():
+            by_heading.setdefault(entry.heading, []).append((name, entry.summary.rstrip(".")))
+        for heading, rows in by_heading.items():
+            with formatter.section(heading):
+                formatter.write_dl([(name.ljust(longest), summary) for name, summary in rows], col_spacing=3)
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        names = [
+            CompletionItem(name, help=entry.summary) for name, entry in COMMANDS.items() if name.startswith(incomplete)
+        ]
+        return names + click.Command.shell_complete(self, ctx, incomplete)
+
+
+@click.group(
+    cls=LazyGroup,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="Start with `remuda up`: it serves a small model on this machine, without a GPU.",
+)
+@click.version_option(__version__, "-V", "--version", prog_name="remuda", message="%(prog)s %(version)s")
+def remuda() -> None:
+    """Open LLMs with vLLM, from one model file: on a laptop or in a fleet."""
+
+
+def main() -> NoReturn:
+    """The entry point of the `remuda` command."""
+    sys.exit(run_command(sys.argv[1:]))
+
+
+def run_command(arguments: Sequence[str]) -> int:
+    """Run one command line and return its exit status; errors are already on stderr."""
+    try:
+        result = remuda.main(args=list(arguments), prog_name="remuda", standalone_mode=False)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _abandon_output()
+        return EXIT_BROKEN_PIPE
+    except (click.Abort, KeyboardInterrupt):
+        return EXIT_INTERRUPTED
+    except click.UsageError as error:
+        return _report_usage(error)
+    except click.ClickException as error:
+        output.show_error(error.format_message())
+        return error.exit_code
+    except RemudaError as error:
+        output.show_error(error.message, error.hint)
+        return error.exit_status
+    return result if isinstance(result, int) else 0
+
+
+def _report_usage(error: click.UsageError) -> int:
+    if isinstance(error, click.exceptions.NoArgsIsHelpError):
+        click.echo(error.format_message(), err=True)
+        return EXIT_USAGE
+    path = error.ctx.command_path if error.ctx else "remuda"
+    message = error.format_message().rstrip(".")
+    output.show_error(message[:1].lower() + message[1:], f"`{path} --help` shows the usage")
+    return EXIT_USAGE
+
+
+def _abandon_output() -> None:
+    # The interpreter flushes stdout once more at exit; give it a place where that cannot fail.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,0 +1,105 @@
+"""How the command line writes: errors, colour, tables, JSON. Standard output is for data, standard error for the
+rest.
+
+Everything reads the same without colour: colour only repeats what a word already says. Used by every command; knows
+no command.
+"""
+
+import json
+import os
+import shutil
+import sys
+from collections.abc import Callable, Sequence
+from typing import IO
+
+STYLES = {"red": "31", "green": "32", "yellow": "33", "cyan": "36", "dim": "2", "bold": "1"}
+GAP = "  "
+
+
+def has_colour(stream: IO[str]) -> bool:
+    """Colour on terminals only, and never against NO_COLOR or TERM=dumb."""
+    if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
+        return False
+    return is_terminal(stream)
+
+
+def is_terminal(stream: IO[str]) -> bool:
+    """Whether a person watches this stream."""
+    try:
+        return stream.isatty()
+    except ValueError:  # closed
+        return False
+
+
+def paint(text: str, style: str, stream: IO[str] | None = None) -> str:
+    """`text` in `style` when `stream` (standard output unless told) shows colour; else `text` as it is."""
+    if not style or not has_colour(stream or sys.stdout):
+        return text
+    return f"\x1b[{STYLES[style]}m{text}\x1b[0m"
+
+
+def show_error(message: str, hint: str = "") -> None:
+    """`error: …` and `hint: …` on standard error."""
+    show_note("error", message, "red")
+    if hint:
+        show_note("hint", hint, "cyan")
+
+
+def show_note(label: str, message: str, style: str = "yellow") -> None:
+    """One labelled message on standard error; lines after the first are indented under it."""
+    text = message.replace("\n", "\n  ")
+    print(f"{paint(label + ':', style, sys.stderr)} {text}", file=sys.stderr, flush=True)
+
+
+def print_json(value: object) -> None:
+    """The `--json` form of a command's answer."""
+    print(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def terminal_width(stream: IO[str]) -> int | None:
+    """Columns of the terminal behind `stream`; None when nobody watches, so nothing is folded."""
+    return shutil.get_terminal_size().columns if is_terminal(stream) else None
+
+
+Painter = Callable[[int, str], str]
+
+
+def render_table(
+    headers: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    width: int | None = None,
+    paint_cell: Painter = lambda _column, text: text,
+) -> str:
+    """An aligned table; where it is wider than `width`, one block of `header: value` lines a row instead.
+
+    `paint_cell(column, text)` may add colour: it is called after padding, so that escapes do not count as width.
+    """
+    widths = [max(len(header), *(len(row[i]) for row in rows), 0) for i, header in enumerate(headers)]
+    if width is not None and sum(widths) + len(GAP) * (len(widths) - 1) > width:
+        return _render_blocks(headers, rows, paint_cell)
+    lines = [GAP.join(h.ljust(w) for h, w in zip(headers, widths, strict=True)).rstrip()]
+    for row in rows:
+        cells = [paint_cell(i, cell.ljust(widths[i])) for i, cell in enumerate(row)]
+        lines.append(GAP.join(cells).rstrip())
+    return "\n".join(lines)
+
+
+def _render_blocks(headers: Sequence[str], rows: Sequence[Sequence[str]], paint_cell: Painter) -> str:
+    label_width = max(len(header) for header in headers) + 1
+    blocks = []
+    for row in rows:
+        cells = [(f"{h.lower()}:", paint_cell(i, cell)) for i, (h, cell) in enumerate(zip(headers, row, strict=True))]
+        blocks.append("\n".join(f"{label:<{label_width}} {cell}" for label, cell in cells if cell.strip()))
+    return "\n\n".join(blocks)
+
+
+def format_seconds(seconds: float) -> str:
+    """A duration as people say it: 0.4 s, 12 s, 3 min 20 s, 2 h 5 min."""
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s" if whole % 60 else f"{whole // 60} min"
+    return f"{whole // 3600} h {whole % 3600 // 60} min" if whole % 3600 >= 60 else f"{whole // 3600} h"

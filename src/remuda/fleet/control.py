@@ -1,0 +1,145 @@
+"""The fleet's control socket: `status` and `down` ask, the supervisor answers, JSON lines over a unix socket (mode
+0600).
+
+One request line per connection: {"ask": "status"} is answered by one snapshot; {"ask": "down", "cut": false} by the
+fleet's events until it is gone. Knows no engine or gateway: it is given a `Desk`. Called by `supervisor` (serve)
+and `cli` (ask).
+"""
+
+import asyncio
+import contextlib
+import json
+import os
+import socket
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Protocol
+
+import msgspec
+
+from remuda.fleet import events
+from remuda.fleet.errors import FleetAbsentError, FleetError
+from remuda.fleet.record import SOCKET_NAME, is_claimed, read_record
+from remuda.fleet.snapshot import FleetSnapshot
+
+ANSWER_TIMEOUT_S = 10.0  # a status answer takes milliseconds; a supervisor that needs longer is stuck
+_LINE_LIMIT_BYTES = 1 << 20
+_START_HINT = "start one with `remuda up`"
+
+
+class Desk(Protocol):
+    """What the control socket may ask of the fleet."""
+
+    async def describe(self) -> FleetSnapshot:
+        """The fleet now."""
+        ...
+
+    def request_stop(self, reason: str, *, cut: bool) -> None:
+        """Stop: after running requests finished, or (`cut`) at once."""
+        ...
+
+    def follow(self) -> AsyncIterator[events.AnyEvent]:
+        """Events from now until the fleet is gone."""
+        ...
+
+
+@contextlib.contextmanager
+def _short_path(folder: Path) -> Iterator[str]:
+    # A unix socket's path is limited to 107 bytes; through /proc/self/fd every folder is near.
+    handle = os.open(folder, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        yield f"/proc/self/fd/{handle}/{SOCKET_NAME}"
+    finally:
+        os.close(handle)
+
+
+def listen(folder: Path) -> socket.socket:
+    """A listening control socket in `folder`, which the caller has claimed."""
+    (folder / SOCKET_NAME).unlink(missing_ok=True)
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    before = os.umask(0o177)
+    try:
+        with _short_path(folder) as path:
+            listener.bind(path)
+    finally:
+        os.umask(before)
+    listener.listen(16)
+    return listener
+
+
+async def serve(listener: socket.socket, desk: Desk) -> asyncio.Server:
+    """Answer on `listener` until the server is closed."""
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(ConnectionError, ValueError):
+            await _answer(json.loads(await reader.readline()), writer, desk)
+        writer.close()
+
+    return await asyncio.start_unix_server(answer, sock=listener, limit=_LINE_LIMIT_BYTES)
+
+
+async def _answer(question: dict[str, object], writer: asyncio.StreamWriter, desk: Desk) -> None:
+    if question.get("ask") == "status":
+        writer.write(msgspec.json.encode(await desk.describe()) + b"\n")
+        await writer.drain()
+    if question.get("ask") == "down":
+        following = desk.follow()
+        desk.request_stop("`remuda down`", cut=bool(question.get("cut")))
+        async for event in following:
+            writer.write(events.render_line(event))
+            await writer.drain()
+
+
+def ask_status(folder: Path) -> FleetSnapshot:
+    """The running fleet's snapshot; raises FleetAbsentError when there is none."""
+    with _connect(folder, timeout_s=ANSWER_TIMEOUT_S) as connection:
+        connection.sendall(b'{"ask": "status"}\n')
+        with _explained(folder), connection.makefile("rb") as answer:
+            line = answer.readline()
+        if not line:
+            raise _absence(folder)
+        return msgspec.json.decode(line, type=FleetSnapshot)
+
+
+def ask_down(folder: Path, *, cut: bool) -> Iterator[events.AnyEvent]:
+    """Tell the fleet to stop; yields its events until it is gone."""
+    with _connect(folder, timeout_s=None) as connection:
+        connection.sendall(json.dumps({"ask": "down", "cut": cut}).encode() + b"\n")
+        with connection.makefile("rb") as answer:
+            for line in answer:
+                yield events.parse_line(line)
+
+
+@contextlib.contextmanager
+def _connect(folder: Path, timeout_s: float | None) -> Iterator[socket.socket]:
+    if not is_claimed(folder):
+        raise _absence(folder)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+        connection.settimeout(timeout_s)
+        try:
+            with _short_path(folder) as path:
+                connection.connect(path)
+        except OSError as error:
+            raise _absence(folder) from error
+        yield connection
+
+
+@contextlib.contextmanager
+def _explained(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except TimeoutError as error:
+        raise _absence(folder) from error
+
+
+def _absence(folder: Path) -> FleetError:
+    """Why nobody answers."""
+    record = read_record(folder)
+    if is_claimed(folder):
+        who = f" (process {record.pid})" if record else ""
+        return FleetError(
+            f"the fleet{who} runs but does not answer", "wait a moment; `remuda down --cut` ends it at once"
+        )
+    if record is None:
+        return FleetAbsentError("no fleet is running", _START_HINT)
+    return FleetAbsentError(f"the fleet that served {record.url} is gone: process {record.pid} ended", _START_HINT)

@@ -1,0 +1,221 @@
+"""The gateway as a child process: started, fed tables, restarted when it dies, drained.
+
+They talk over a socketpair, JSON lines both ways: {"settings": …} once and {"table": …} on each change go down;
+{"event": "listening" | "drained" | "problem", …} come up. End of file is the leash: the gateway drains and exits
+when its parent closes the socket or dies. Knows nothing of engines; `supervisor` decides what is in a table.
+"""
+
+import asyncio
+import contextlib
+import enum
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from remuda.fleet.errors import FleetError
+
+COMMAND = (sys.executable, "-m", "remuda.gateway", "--fd")
+START_TIMEOUT_S = 20.0  # it listens in well under a second; a machine that loads an engine beside it may need longer
+FIRST_BACKOFF_S = 0.2  # a crash costs every client: the first restart is nearly at once
+MAX_BACKOFF_S = 10.0
+STEADY_S = 60.0  # a gateway that lived this long starts again with the first backoff
+LEAVE_S = 3.0  # after "drained" or a closed socket nothing is left to do but exit
+
+
+class GatewayState(enum.StrEnum):
+    """Where the gateway process stands."""
+
+    STARTING = "starting"
+    LISTENING = "listening"
+    BACKOFF = "backoff"
+    DRAINING = "draining"
+    STOPPED = "stopped"
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayStatus:
+    """The gateway process now."""
+
+    state: GatewayState = GatewayState.STARTING
+    reason: str = ""
+    pid: int | None = None
+    port: int = 0
+    restarts: int = 0
+    since: float = field(default_factory=time.time)
+
+
+class GatewayStartError(FleetError):
+    """The gateway said why it cannot listen; starting it again would say the same."""
+
+
+class GatewayChild:
+    """One gateway process after another, until drained."""
+
+    def __init__(
+        self,
+        settings: dict[str, Any],
+        observer: Callable[[GatewayStatus], None],
+        log_path: Path,
+        command: tuple[str, ...] = COMMAND,
+    ) -> None:
+        self._settings = settings
+        self._observer = observer
+        self._log_path = log_path
+        self._command = command
+        self._table: object = None
+        self._process: asyncio.subprocess.Process | None = None
+        self._writer: asyncio.StreamWriter | None = None
+        self._stopping = asyncio.Event()
+        self._problem = ""
+        self._hint = ""
+        self._port = 0  # known once it listened; kept over restarts
+        self.status = GatewayStatus()
+
+    async def run(self) -> None:
+        """Keep a gateway running until `drain` or `kill`; raises GatewayStartError when the first cannot listen."""
+        backoff_s = FIRST_BACKOFF_S
+        while not self._stopping.is_set():
+            began_s = time.monotonic()
+            code = await self._run_once()
+            if self._stopping.is_set():
+                break
+            if not self._port:
+                raise GatewayStartError(self._problem or self._describe_exit(code), self._hint)
+            backoff_s = FIRST_BACKOFF_S if time.monotonic() - began_s > STEADY_S else backoff_s
+            self._become(GatewayState.BACKOFF, f"{self._describe_exit(code)}; again in {backoff_s:g} s")
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._stopping.wait(), backoff_s)
+            backoff_s = min(backoff_s * 2, MAX_BACKOFF_S)
+            self.status = replace(self.status, restarts=self.status.restarts + 1)
+        self._become(GatewayState.STOPPED, "")
+
+    def push(self, table: object) -> None:
+        """Give the gateway a new table, now and after each restart."""
+        self._table = table
+        self._send({"table": table})
+
+    async def drain(self, timeout_s: float) -> None:
+        """Let running requests finish, for at most `timeout_s`, then end it."""
+        self._stopping.set()
+        if self._process is None or self._process.returncode is not None:
+            return
+        self._become(GatewayState.DRAINING, "finishing running requests")
+        if self._writer is not None:
+            with contextlib.suppress(OSError, RuntimeError):
+                self._writer.write_eof()
+        try:
+            await asyncio.wait_for(self._process.wait(), timeout_s + LEAVE_S)
+        except TimeoutError:
+            self.kill()
+            await self._process.wait()
+
+    def kill(self) -> None:
+        """End it now."""
+        self._stopping.set()
+        if self._process is not None and self._process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                self._process.kill()
+
+    async def _run_once(self) -> int:
+        """One process from start to exit."""
+        self._problem = self._hint = ""
+        ours, theirs = socket.socketpair()
+        try:
+            with theirs, open_log(self._log_path) as log:
+                self._process = await asyncio.create_subprocess_exec(
+                    *self._command,
+                    str(theirs.fileno()),
+                    pass_fds=(theirs.fileno(),),
+                    stdin=asyncio.subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=log,
+                    start_new_session=True,  # a Ctrl-C in our terminal is ours to hand on
+                )
+            reader, self._writer = await asyncio.open_connection(sock=ours)
+        except BaseException:
+            ours.close()
+            raise
+        self._become(GatewayState.STARTING, "starting")
+        self._send({"settings": self._settings})
+        if self._table is not None:
+            self._send({"table": self._table})
+        try:
+            await self._listen_to(reader)
+            return await self._process.wait()
+        finally:
+            self._writer.close()
+            self._writer = None
+
+    async def _listen_to(self, reader: asyncio.StreamReader) -> None:
+        """Take in what the process says until it hangs up; one that never listens is ended."""
+        try:
+            async with asyncio.timeout(START_TIMEOUT_S) as limit:
+                async for line in _lines(reader):
+                    self._take(msgspec.json.decode(line))
+                    if self.status.state is not GatewayState.STARTING:
+                        limit.reschedule(None)
+        except TimeoutError:
+            self._problem = f"the gateway did not listen within {START_TIMEOUT_S:g} s"
+            self._hint = f"its log: {self._log_path}"
+            if self._process is not None:
+                self._process.kill()
+
+    def _take(self, message: dict[str, Any]) -> None:
+        match message.get("event"):
+            case "listening":
+                self._port = int(message["port"])
+                self._settings = {**self._settings, "port": self._port}
+                self._become(GatewayState.LISTENING, "")
+            case "problem":
+                self._problem = str(message.get("message", "unknown"))
+                self._hint = str(message.get("hint", ""))
+            case _:
+                pass
+
+    def _send(self, message: dict[str, object]) -> None:
+        if self._writer is not None and not self._writer.is_closing():
+            self._writer.write(msgspec.json.encode(message) + b"\n")
+
+    def _become(self, state: GatewayState, reason: str) -> None:
+        process = self._process
+        self.status = replace(
+            self.status,
+            state=state,
+            reason=reason,
+            since=self.status.since if state is self.status.state else time.time(),
+            pid=process.pid if process and process.returncode is None else None,
+            port=self._port,
+        )
+        self._observer(self.status)
+
+    def _describe_exit(self, code: int) -> str:
+        if self._problem:
+            return self._problem
+        if code < 0:
+            return f"killed by {signal.Signals(-code).name}"
+        return f"ended with status {code}; its log: {self._log_path}"
+
+
+async def _lines(reader: asyncio.StreamReader) -> AsyncIterator[bytes]:
+    with contextlib.suppress(ConnectionError):
+        while line := await reader.readline():
+            yield line
+
+
+@contextlib.contextmanager
+def open_log(path: Path) -> Iterator[int]:
+    """The log of a child process, opened to append; folders are made."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        yield handle
+    finally:
+        os.close(handle)

@@ -1,0 +1,143 @@
+"""What a running fleet leaves on disk: `fleet.json`, the lock that proves it lives, and the path of its control
+socket.
+
+The lock is the truth (the kernel drops it with the process, even on kill -9); the record only says who and where.
+Stored data is read leniently: a record nobody can read is no record. Called by `supervisor` (writes) and `control`
+(reads).
+"""
+
+import contextlib
+import fcntl
+import json
+import os
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from remuda.fleet.errors import FleetError, FleetRunningError, explain_os_error
+from remuda.fleet.processes import ProcessId, fetch_process_id, is_alive, stop_group
+
+RECORD_NAME = "fleet.json"
+LOCK_NAME = "fleet.lock"
+SOCKET_NAME = "fleet.sock"
+ORPHAN_GRACE_S = 5.0  # parent-death signals arrive within milliseconds; a loaded machine may need longer
+_POLL_S = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class FleetRecord:
+    """One fleet: whose process it is, where it answers, what it serves."""
+
+    pid: int
+    start_ticks: int
+    url: str
+    files: tuple[str, ...]
+    started_at_s: float
+    children: Mapping[str, ProcessId] = field(default_factory=dict)
+
+    @property
+    def process(self) -> ProcessId:
+        """The supervisor."""
+        return ProcessId(self.pid, self.start_ticks)
+
+
+def write_record(folder: Path, record: FleetRecord) -> None:
+    """Replace the record atomically."""
+    path = folder / RECORD_NAME
+    draft = path.with_suffix(f".{os.getpid()}")
+    draft.write_text(json.dumps(asdict(record), indent=1))
+    draft.replace(path)
+
+
+def read_record(folder: Path) -> FleetRecord | None:
+    """The record in `folder`, or None when there is none that can be read."""
+    try:
+        stored = json.loads((folder / RECORD_NAME).read_text())
+        return _parse_record(stored)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+
+
+def _parse_record(stored: dict[str, Any]) -> FleetRecord:
+    children = stored.get("children", {})
+    return FleetRecord(
+        pid=int(stored["pid"]),
+        start_ticks=int(stored["start_ticks"]),
+        url=str(stored.get("url", "")),
+        files=tuple(map(str, stored.get("files", ()))),
+        started_at_s=float(stored.get("started_at_s", 0.0)),
+        children={name: ProcessId(int(c["pid"]), int(c["start_ticks"])) for name, c in children.items()},
+    )
+
+
+@contextlib.contextmanager
+def claim_home(folder: Path) -> Iterator[None]:
+    """Be the one fleet of this home while the block runs; what a killed predecessor left is cleaned first."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = os.open(folder / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise explain_os_error(error) from error
+    try:
+        _take(lock, folder)
+        clean_leftovers(folder)
+        yield
+        clean_leftovers(folder)
+    finally:
+        os.close(lock)
+
+
+def _take(lock: int, folder: Path) -> None:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        record = read_record(folder)
+        who = f": process {record.pid} at {record.url}" if record else ""
+        raise FleetRunningError(
+            f"a fleet is already running{who}",
+            "`remuda status` shows it, `remuda down` stops it; for a second one set another REMUDA_HOME",
+        ) from None
+
+
+def clean_leftovers(folder: Path) -> None:
+    """Remove what a fleet that is gone left behind: its record, its socket and (which should not be) its processes."""
+    record = read_record(folder)
+    if record is not None:
+        _stop_orphans(record)
+    for name in (RECORD_NAME, SOCKET_NAME):
+        (folder / name).unlink(missing_ok=True)
+
+
+def _stop_orphans(record: FleetRecord) -> None:
+    orphans = [child for child in record.children.values() if is_alive(child)]
+    deadline_s = time.monotonic() + ORPHAN_GRACE_S
+    while orphans and time.monotonic() < deadline_s:
+        time.sleep(_POLL_S)
+        orphans = [child for child in orphans if is_alive(child)]
+    for orphan in orphans:
+        stop_group(orphan)
+
+
+def is_claimed(folder: Path) -> bool:
+    """Whether a fleet holds this home."""
+    try:
+        lock = os.open(folder / LOCK_NAME, os.O_RDWR | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(lock)
+    return False
+
+
+def describe_self(url: str, files: tuple[str, ...], children: Mapping[str, ProcessId]) -> FleetRecord:
+    """The record of the calling process."""
+    me = fetch_process_id(os.getpid())
+    if me is None:
+        raise FleetError("cannot read /proc/self/stat", "Remuda needs Linux with /proc mounted")
+    return FleetRecord(me.pid, me.start_ticks, url, files, time.time(), children)

@@ -1,0 +1,87 @@
+"""Read the figures that engines and the gateway publish on /metrics, for `status`.
+
+Asked for, never polled: nothing is scraped while nobody looks. Speed is the difference of two looks at the token
+counter, so the first look at an engine takes two. Called by `supervisor`.
+"""
+
+import asyncio
+import re
+import time
+from dataclasses import dataclass
+
+import httpx
+
+from remuda.vllm.metrics import EngineMetrics, parse_metrics
+
+TIMEOUT_S = 2.0
+SHORTEST_GAP_S = 0.25  # below this a speed is mostly noise
+OLDEST_S = 15.0  # a speed over a longer time says little about now
+_REQUESTS = re.compile(r"^remuda_gateway_requests_total\{(?P<labels>[^}]*)\} (?P<value>\S+)", re.MULTILINE)
+_OUTCOME = re.compile(r'outcome="([^"]*)"')
+
+
+@dataclass(frozen=True, slots=True)
+class EngineFigures:
+    """What one engine says of itself, and how fast it generates."""
+
+    metrics: EngineMetrics
+    tokens_per_s: float
+
+
+class Scraper:
+    """Remembers the last look at each engine, so that a speed can be told."""
+
+    def __init__(self) -> None:
+        self._client = httpx.AsyncClient(timeout=TIMEOUT_S, trust_env=False)
+        self._last: dict[str, tuple[float, int]] = {}
+
+    async def close(self) -> None:
+        """Drop the connections."""
+        await self._client.aclose()
+
+    async def fetch_engine(self, engine_id: str, url: str) -> EngineFigures | None:
+        """The figures of the engine at `url`; None when it does not answer."""
+        if not self._is_fresh(engine_id):
+            if await self._look(engine_id, url) is None:
+                return None
+            await asyncio.sleep(SHORTEST_GAP_S)
+        before_s, before_tokens = self._last[engine_id]
+        metrics = await self._look(engine_id, url)
+        if metrics is None:
+            return None
+        now_s, now_tokens = self._last[engine_id]
+        speed = max(0.0, (now_tokens - before_tokens) / max(now_s - before_s, 1e-3))
+        return EngineFigures(metrics, round(speed, 1))
+
+    async def fetch_outcomes(self, url: str) -> dict[str, int] | None:
+        """The gateway's requests by outcome; None when it does not answer."""
+        text = await self._fetch(url)
+        return None if text is None else count_outcomes(text)
+
+    def _is_fresh(self, engine_id: str) -> bool:
+        age_s = time.monotonic() - self._last.get(engine_id, (float("-inf"), 0))[0]
+        return SHORTEST_GAP_S <= age_s <= OLDEST_S
+
+    async def _look(self, engine_id: str, url: str) -> EngineMetrics | None:
+        text = await self._fetch(url)
+        if text is None:
+            return None
+        metrics = parse_metrics(text)
+        self._last[engine_id] = (time.monotonic(), metrics.generated_tokens)
+        return metrics
+
+    async def _fetch(self, url: str) -> str | None:
+        try:
+            response = await self._client.get(f"{url}/metrics")
+        except httpx.HTTPError:
+            return None
+        return response.text if response.status_code == httpx.codes.OK else None
+
+
+def count_outcomes(text: str) -> dict[str, int]:
+    """Requests by outcome from the gateway's exposition."""
+    counts: dict[str, int] = {}
+    for match in _REQUESTS.finditer(text):
+        if outcome := _OUTCOME.search(match["labels"]):
+            counts[outcome[1]] = counts.get(outcome[1], 0) + int(float(match["value"]))
+    return counts

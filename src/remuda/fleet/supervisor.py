@@ -1,0 +1,312 @@
+"""The fleet of this machine while it runs: engines and gateway started, watched, shown, drained.
+
+The life of `remuda up` is `Supervisor.run`. It is given its collaborators (`Workshop` makes engines) and knows
+neither terminals (it emits events) nor how vLLM is started. One asyncio task an engine, one for the gateway; a
+model that cannot run leaves the others alone. Called by `app`.
+"""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine
+from dataclasses import asdict
+from typing import Any, Protocol
+
+from remuda import spec
+from remuda.engine.home import Home
+from remuda.engine.status import EngineState, EngineStatus
+from remuda.errors import RemudaError
+from remuda.fleet import control, events, greeting, inspection, ports, record, roster, wording
+from remuda.fleet.gateway_child import GatewayChild, GatewayState, GatewayStatus
+from remuda.fleet.plan import FleetPlan
+from remuda.fleet.processes import ProcessId, fetch_process_id
+from remuda.fleet.scrape import Scraper
+from remuda.fleet.snapshot import FleetSnapshot
+
+CUT_S = 10.0  # after a second Ctrl-C: SIGKILL and reaping take milliseconds, a loaded machine longer
+FOLLOWER_S = 2.0  # for `remuda down` to read the last events
+HOPELESS = {EngineState.FAILED, EngineState.STOPPED}
+SETTLED = HOPELESS | {EngineState.READY, EngineState.CRASH_LOOP}
+
+
+class EngineHandle(Protocol):
+    """One replica, as `engine.supervise.Engine` is."""
+
+    @property
+    def status(self) -> EngineStatus:
+        """What is known of it now."""
+        ...
+
+    async def run(self) -> None:
+        """Keep it running until it is drained or stopped, or cannot work."""
+        ...
+
+    async def drain(self) -> None:
+        """Let it finish what it has, then end it."""
+        ...
+
+    async def stop(self) -> None:
+        """End it now."""
+        ...
+
+
+class Workshop(Protocol):
+    """Where engines come from."""
+
+    async def prepare(self, model: spec.Model, emit: events.Emit) -> None:
+        """Have everything the model's engines need: an installation, weights."""
+        ...
+
+    def build(
+        self, model: spec.Model, replica: int, port: int, observer: Callable[[EngineStatus], None]
+    ) -> EngineHandle:
+        """One replica, not yet started. Everything was prepared."""
+        ...
+
+
+class Supervisor:
+    """One fleet, from claim to the last process gone."""
+
+    def __init__(
+        self,
+        plan: FleetPlan,
+        home: Home,
+        workshop: Workshop,
+        emit: events.Emit,
+        gateway_command: tuple[str, ...] | None = None,
+    ) -> None:
+        self._plan = plan
+        self._home = home
+        self._workshop = workshop
+        self._sink = emit
+        self._began_s = time.monotonic()
+        self._started_at = time.time()
+        self._engines: dict[str, EngineHandle] = {}
+        self._statuses: dict[str, EngineStatus] = {}
+        self._reservations: list[ports.Reservation] = []
+        self._followers: set[asyncio.Queue[events.AnyEvent | None]] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._opening: list[asyncio.Task[None]] = []
+        self._changed = asyncio.Event()
+        self._listening = asyncio.Event()
+        self._cut = asyncio.Event()
+        self._end: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self._phase = "starting"
+        self._scraper = Scraper()
+        command = {"command": gateway_command} if gateway_command else {}
+        self._gateway = GatewayChild(asdict(plan.settings), self._on_gateway, home.logs / "gateway.log", **command)
+
+    # --- the life of a fleet
+
+    async def run(self) -> None:
+        """Serve until told to stop. Raises what made serving impossible; nothing is left running either way."""
+        with record.claim_home(self._home.state):
+            ports.require_free_port(self._plan.settings.host, self._plan.settings.port)
+            desk = await control.serve(control.listen(self._home.state), self)
+            try:
+                self._begin()
+                reason = await self._end
+                self._emit(events.Stopping(reason=reason))
+            finally:
+                await self._leave()
+                self._emit(events.Stopped(seconds=time.monotonic() - self._began_s))
+                await self._dismiss_followers()
+                desk.close()
+                await self._scraper.close()
+
+    def _begin(self) -> None:
+        self._expect_engines()
+        self._push_table()
+        self._spawn(self._gateway.run())
+        self._opening = [self._spawn(self._open(model)) for model in self._plan.started]
+        self._opening.append(self._spawn(self._welcome()))
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._on_task_end)
+        return task
+
+    def _on_task_end(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None and not self._end.done():
+            self._end.set_exception(error)
+
+    async def _leave(self) -> None:
+        """Drain gateway, then engines; a second request to stop cuts it short. Nothing is left running."""
+        self._phase = "stopping"
+        for opening in self._opening:
+            opening.cancel()
+        draining = asyncio.create_task(self._drain())
+        cut = asyncio.create_task(self._cut.wait())
+        await asyncio.wait({draining, cut}, return_when=asyncio.FIRST_COMPLETED)
+        if not draining.done():
+            self._gateway.kill()
+            stops = (asyncio.create_task(engine.stop()) for engine in self._engines.values())
+            await asyncio.wait({draining, *stops}, timeout=CUT_S)
+        rest: list[asyncio.Task[Any]] = [draining, cut, *self._tasks]
+        for task in rest:
+            task.cancel()
+        await asyncio.gather(*rest, return_exceptions=True)
+        for reservation in self._reservations:
+            reservation.release()
+
+    async def _drain(self) -> None:
+        await self._gateway.drain(self._plan.settings.drain_timeout_s)
+        await asyncio.gather(*(engine.drain() for engine in self._engines.values()), return_exceptions=True)
+
+    # --- engines
+
+    def _expect_engines(self) -> None:
+        """Every replica is known from the start, so that `status` and the gateway can say what it waits for."""
+        for model in self._plan.started:
+            for replica in range(model.spec.start_replicas):
+                name = f"{model.metadata.name}-{replica}"
+                waiting = EngineStatus(name, model.metadata.name, EngineState.WAITING, "", "127.0.0.1", 0)
+                self._statuses[name] = waiting
+
+    async def _open(self, model: spec.Model) -> None:
+        """One model: prepared once, then all its replicas at the same time. Its failure is its own."""
+        names = [name for name, status in self._statuses.items() if status.model == model.metadata.name]
+        try:
+            await self._workshop.prepare(model, self._emit)
+            for replica, name in enumerate(names):
+                reservation = ports.reserve_port()
+                self._reservations.append(reservation)
+                self._engines[name] = self._workshop.build(model, replica, reservation.port, self._on_engine)
+        except RemudaError as error:
+            for name in names:
+                self._fail(name, error)
+            return
+        for name in names:
+            self._spawn(self._attend(name))
+
+    async def _attend(self, name: str) -> None:
+        try:
+            await self._engines[name].run()
+        except RemudaError as error:
+            self._fail(name, error)
+
+    def _fail(self, name: str, error: RemudaError) -> None:
+        known = self._statuses[name]
+        reason = f"{error.message} (hint: {error.hint})" if error.hint else error.message
+        self._on_engine(
+            EngineStatus(name, known.model, EngineState.FAILED, reason, known.host, known.port, since=time.time())
+        )
+
+    def _on_engine(self, status: EngineStatus) -> None:
+        known = self._statuses.get(status.id)
+        self._statuses[status.id] = status
+        self._emit(wording.describe_engine(status))
+        if known is None or _routing_view(known) != _routing_view(status):
+            self._push_table()
+        if known is None or known.pid != status.pid:
+            self._write_record()
+        self._changed.set()
+        self._check_hope()
+
+    def _check_hope(self) -> None:
+        """Serving is over when no engine will ever run and none runs elsewhere."""
+        if self._phase == "stopping" or self._plan.routed or self._end.done():
+            return
+        if all(status.state is EngineState.FAILED for status in self._statuses.values()):
+            self._end.set_exception(wording.explain_hopeless(list(self._statuses.values()), self._home.logs))
+
+    # --- gateway
+
+    def _push_table(self) -> None:
+        self._gateway.push(roster.plan_table(self._plan.table, self._statuses.values()))
+
+    def _on_gateway(self, status: GatewayStatus) -> None:
+        self._emit(wording.describe_gateway(status, self.url))
+        self._write_record()
+        if status.state is GatewayState.LISTENING:
+            self._listening.set()
+
+    @property
+    def url(self) -> str:
+        """The gateway's address, without /v1."""
+        return wording.render_url(self._plan.settings, self._gateway.status.port)
+
+    # --- the first answer
+
+    async def _welcome(self) -> None:
+        """Wait until every engine is settled, let a model answer, say that everything is ready."""
+        await self._listening.wait()
+        while any(status.state not in SETTLED for status in self._statuses.values()):
+            self._changed.clear()
+            await self._changed.wait()
+        table = roster.plan_table(self._plan.table, self._statuses.values())
+        question = await greeting.ask_first(table, self._plan, self.url, self._emit)
+        self._phase = "serving"
+        self._write_record()
+        self._emit(
+            wording.describe_ready(self.url, table, self._statuses.values(), question, needs_key=self._plan.needs_key)
+        )
+
+    # --- what others may ask (control.Desk)
+
+    async def describe(self) -> FleetSnapshot:
+        """The fleet now."""
+        return await inspection.take_snapshot(
+            inspection.View(
+                plan=self._plan,
+                url=self.url,
+                phase=self._phase,
+                started_at=self._started_at,
+                gateway=self._gateway.status,
+                engines=tuple(self._statuses.values()),
+                logs=self._home.logs,
+            ),
+            self._scraper,
+        )
+
+    def request_stop(self, reason: str, *, cut: bool = False) -> None:
+        """Stop when running requests are finished; asked again, or with `cut`, at once."""
+        if self._end.done() or cut:
+            self._cut.set()
+        if not self._end.done():
+            self._end.set_result(reason)
+
+    async def follow(self) -> AsyncIterator[events.AnyEvent]:
+        """Events from now until the fleet is gone."""
+        queue: asyncio.Queue[events.AnyEvent | None] = asyncio.Queue()
+        self._followers.add(queue)
+        try:
+            while (event := await queue.get()) is not None:
+                yield event
+        finally:
+            self._followers.discard(queue)
+            self._changed.set()
+
+    async def _dismiss_followers(self) -> None:
+        for queue in self._followers:
+            queue.put_nowait(None)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(FOLLOWER_S):
+                while self._followers:
+                    self._changed.clear()
+                    await self._changed.wait()
+
+    def _emit(self, event: events.AnyEvent) -> None:
+        self._sink(event)
+        for queue in self._followers:
+            queue.put_nowait(event)
+
+    # --- what a successor must know
+
+    def _write_record(self) -> None:
+        pids = {name: status.pid for name, status in self._statuses.items()}
+        pids["gateway"] = self._gateway.status.pid
+        children: dict[str, ProcessId] = {}
+        for name, pid in pids.items():
+            if pid is not None and (process := fetch_process_id(pid)) is not None:
+                children[name] = process
+        mine = record.describe_self(self.url, self._plan.files, children)
+        with contextlib.suppress(OSError):  # a full disk must not stop a fleet that serves
+            record.write_record(self._home.state, mine)
+
+
+def _routing_view(status: EngineStatus) -> tuple[object, ...]:
+    """What of a status the gateway's table depends on."""
+    return status.state, status.host, status.port, status.max_model_len, status.reason

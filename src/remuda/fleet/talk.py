@@ -1,0 +1,107 @@
+"""Talk to a model over the OpenAI routes: the first answer of `up`, and `remuda chat`.
+
+A client like any other: knows URLs and answers, nothing of the fleet. `stream_answer` yields text as it arrives;
+`fetch_models` says what is served. Everything foreign (httpx) is mapped to TalkError here.
+"""
+
+import contextlib
+import json
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx
+
+from remuda.fleet.errors import FleetError
+
+CONNECT_TIMEOUT_S = 5.0
+ANSWER_TIMEOUT_S = 600.0  # between two pieces: a long queue or a long prompt on a CPU takes minutes
+Message = dict[str, str]
+
+
+class TalkError(FleetError):
+    """No answer, or not a whole one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where to ask, and with which key."""
+
+    url: str
+    """Without /v1 and without a slash at the end."""
+    api_key: str = field(default="", repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """How to answer: only what is given is sent."""
+
+    max_tokens: int | None = None
+    temperature: float | None = None
+
+    def render(self) -> dict[str, Any]:
+        """The request fields."""
+        fields = {"max_tokens": self.max_tokens, "temperature": self.temperature}
+        return {name: value for name, value in fields.items() if value is not None}
+
+
+async def stream_answer(
+    address: Address, model: str, messages: Sequence[Message], wish: Wish = Wish(), *, chat: bool = True
+) -> AsyncIterator[str]:
+    """The answer to `messages`, piece by piece; with `chat` off, the last message is completed as plain text."""
+    body: dict[str, Any] = {"model": model, "stream": True, **wish.render()}
+    if chat:
+        path, body["messages"] = "/v1/chat/completions", list(messages)
+    else:
+        path, body["prompt"] = "/v1/completions", messages[-1]["content"]
+    async with _client(address) as client, client.stream("POST", path, json=body) as response:
+        if response.status_code != httpx.codes.OK:
+            raise _explain_answer(response.status_code, await response.aread())
+        async for line in response.aiter_lines():
+            if line.startswith("data: ") and line != "data: [DONE]":
+                yield _read_piece(json.loads(line[len("data: ") :]))
+
+
+async def fetch_models(address: Address) -> list[dict[str, Any]]:
+    """The models served at `address`, as /v1/models lists them."""
+    async with _client(address) as client:
+        response = await client.get("/v1/models")
+        if response.status_code != httpx.codes.OK:
+            raise _explain_answer(response.status_code, response.content)
+        models: list[dict[str, Any]] = response.json()["data"]
+        return models
+
+
+@contextlib.asynccontextmanager
+async def _client(address: Address) -> AsyncIterator[httpx.AsyncClient]:
+    headers = {"Authorization": f"Bearer {address.api_key}"} if address.api_key else {}
+    timeout = httpx.Timeout(ANSWER_TIMEOUT_S, connect=CONNECT_TIMEOUT_S)
+    # trust_env off: a proxy of the environment has no business between us and this machine
+    async with httpx.AsyncClient(base_url=address.url, headers=headers, timeout=timeout, trust_env=False) as client:
+        try:
+            yield client
+        except httpx.ConnectError as error:
+            raise TalkError(f"nothing answers at {address.url}", "start a fleet with `remuda up`") from error
+        except httpx.TimeoutException as error:
+            raise TalkError(f"no answer from {address.url} in time", "`remuda status` shows what it does") from error
+        except httpx.HTTPError as error:
+            raise TalkError(f"the answer broke off: {error or type(error).__name__}") from error
+
+
+def _read_piece(piece: dict[str, Any]) -> str:
+    if "error" in piece:
+        error = piece["error"]
+        raise TalkError(str(error.get("message", error) if isinstance(error, dict) else error))
+    choices = piece.get("choices") or [{}]
+    choice = choices[0]
+    return choice.get("delta", {}).get("content") or choice.get("text") or ""
+
+
+def _explain_answer(status: int, body: bytes) -> TalkError:
+    hints = {401: "set REMUDA_API_KEY to a key from `remuda tenant create`", 404: "`remuda status` lists the models"}
+    try:
+        error = json.loads(body)["error"]
+        message = error["message"] if isinstance(error, dict) else str(error)
+    except (ValueError, KeyError, TypeError):
+        message = body.decode(errors="replace")[:200]
+    return TalkError(f"{message} (status {status})", hints.get(status, ""))
