@@ -1,0 +1,167 @@
+"""Logs: one line an event, for people or as JSON; at most one line a request; no prompt text; secrets masked.
+
+The ordinary `logging` module carries what happens now and then. The access log has a path of its own, because a
+LogRecord costs more than the request it would tell of: the gateway fills an `Access` and an `AccessLog` turns it into
+bytes, written some dozens at a time.
+
+It does not know which events there are. `configure_logging` is called once by each process, at its start.
+"""
+
+import json
+import logging
+import re
+import time
+from collections.abc import Callable
+from typing import IO, Literal
+
+import msgspec
+
+LogFormat = Literal["human", "json"]
+
+SECRET = re.compile(
+    r"(?i:\b(?P<scheme>bearer|basic)\s+)[A-Za-z0-9._~+/=-]{8,}"
+    r"|(?P<header>(?i:x-api-key|api[_-]key|access[_-]token|password|secret)[\"']?\s*[:=]\s*[\"']?)[^\s\"',;&]{8,}"
+    r"|\b(?P<kind>hf_|sk-|ghp_|github_pat_|glpat-|AKIA|ya29\.)[A-Za-z0-9_-]{8,}"
+    r"|\b(?P<ours>rk_[a-z0-9.-]+_)[0-9A-Za-z]{8,}"
+)
+"""Bearer and basic credentials, `api_key=…` and the like, tokens known by their first letters, and our own keys."""
+
+
+def mask_secrets(text: str) -> str:
+    """`text` with each secret replaced by `***`, what kind of secret it was still readable."""
+    return SECRET.sub(_mask, text)
+
+
+def _mask(match: re.Match[str]) -> str:
+    if scheme := match["scheme"]:
+        return f"{scheme} ***"
+    return f"{match['header'] or match['kind'] or match['ours']}***"
+
+
+def configure_logging(log_format: LogFormat, level: str, stream: IO[str]) -> None:
+    """Send everything this process logs to `stream`, replacing what was configured before."""
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(JsonFormatter() if log_format == "json" else HumanFormatter())
+    logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
+
+
+_CONTROL = {code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0))} | {9: "\t"}
+"""Written out, so that what a client sent can neither begin a line of its own nor move the terminal's cursor."""
+
+
+class HumanFormatter(logging.Formatter):
+    """`12:04:31 warning remuda.gateway: message`, a traceback below it where there is one."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        clock = time.strftime("%H:%M:%S", time.localtime(record.created))
+        message = record.getMessage().translate(_CONTROL)
+        line = f"{clock} {record.levelname.lower():<7} {record.name}: {message}"
+        return mask_secrets(line + _traceback(self, record))
+
+
+class JsonFormatter(logging.Formatter):
+    """One object a line: time, level, logger, message, and `error` with the traceback where there is one."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        fields = {
+            "time": _utc(record.created),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": mask_secrets(record.getMessage()),
+        }
+        if traceback := _traceback(self, record):
+            fields["error"] = mask_secrets(traceback.strip())
+        return json.dumps(fields, ensure_ascii=False)
+
+
+def _traceback(formatter: logging.Formatter, record: logging.LogRecord) -> str:
+    if record.exc_info and not record.exc_text:
+        record.exc_text = formatter.formatException(record.exc_info)
+    return f"\n{record.exc_text}" if record.exc_text else ""
+
+
+def _utc(unix_s: float) -> str:
+    """RFC 3339 with milliseconds."""
+    whole = int(unix_s)
+    return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(whole))}.{int((unix_s - whole) * 1000):03d}Z"
+
+
+class Access(msgspec.Struct):
+    """One request, when it has ended. No prompt, no answer, no address of an engine, no key."""
+
+    time: str
+    """Filled in by AccessLog."""
+    request: str
+    """The request id; the only field a client can choose."""
+    route: str
+    model: str
+    outcome: str
+    status: int
+    """What the client got; 0 when it left before the answer began."""
+    duration_ms: float
+    first_byte_ms: float | None = None
+    endpoint: str = ""
+    tenant: str = ""
+    key: str = ""
+    attempts: int = 1
+    events: int = 0
+    prompt_tokens: int | None = None
+    generated_tokens: int | None = None
+    trace: str = ""
+
+
+LONGEST_REQUEST_ID = 128
+FLUSH_BYTES = 32_768
+
+
+class AccessLog:
+    """Access lines, gathered and written together: by size, or when the caller's tick calls `flush`."""
+
+    __slots__ = ("_encode", "_lines", "_second", "_second_text", "_size", "_write")
+
+    def __init__(self, log_format: LogFormat, write: Callable[[bytes], object]) -> None:
+        self._encode = _encode_json if log_format == "json" else _encode_human
+        self._write = write
+        self._lines: list[bytes] = []
+        self._size = 0
+        self._second = -1
+        self._second_text = ""
+
+    def add(self, access: Access, unix_s: float) -> None:
+        """One ended request. Sets `access.time`, and masks and cuts the request id."""
+        second = int(unix_s)
+        if second != self._second:
+            self._second = second
+            self._second_text = time.strftime("%Y-%m-%dT%H:%M:%S.", time.gmtime(second))
+        access.time = f"{self._second_text}{int((unix_s - second) * 1000):03d}Z"
+        access.request = mask_secrets(access.request[:LONGEST_REQUEST_ID])
+        line = self._encode(access)
+        self._lines.append(line)
+        self._size += len(line)
+        if self._size >= FLUSH_BYTES:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what was gathered."""
+        if self._lines:
+            lines, self._lines, self._size = self._lines, [], 0
+            self._write(b"".join(lines))
+
+
+_json_encoder = msgspec.json.Encoder()
+
+
+def _encode_json(access: Access) -> bytes:
+    return _json_encoder.encode(access) + b"\n"
+
+
+def _encode_human(access: Access) -> bytes:
+    first_ms = "" if access.first_byte_ms is None else f" (first byte {access.first_byte_ms:.1f} ms)"
+    place = f" on {access.endpoint}" if access.endpoint else ""
+    who = f" for {access.tenant}" if access.tenant else ""
+    retried = f", {access.attempts} tries" if access.attempts > 1 else ""
+    request = access.request.translate(_CONTROL)
+    return (
+        f"{access.time[11:19]} {access.status or '---'} {access.route} {access.model}{place}{who}: {access.outcome} in "
+        f"{access.duration_ms:.1f} ms{first_ms}{retried} [{request}]\n"
+    ).encode("utf-8", "replace")
