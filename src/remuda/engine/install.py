@@ -1,0 +1,187 @@
+"""Gives vLLM an environment of its own, once per machine, shared by every start.
+
+    find_installation     the whole environment for a version (and variant), or None
+    install_engine        find it, or build it: one builder at a time (flock), in a temporary folder, renamed into place
+    list_installations    what is there, whole or broken
+    remove_installation   delete one
+
+Does not know models or processes. Called by fleet (`up`) and cli (`engine …`). Blocking: run it in a thread where an
+event loop must go on.
+"""
+
+import contextlib
+import fcntl
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from remuda.engine.build import Progress, ProgressCallback, Recipe, build_environment, check_disk, check_imports
+from remuda.engine.errors import InstallError
+from remuda.engine.home import Home
+from remuda.engine.installation import (
+    Installation,
+    environment_path,
+    lock_text,
+    measure_bytes,
+    read_installation,
+    remove_tree,
+    write_marker,
+)
+from remuda.engine.uv import find_uv
+from remuda.engine.variants import (
+    DEFAULT_VERSION,
+    VARIANTS,
+    Variant,
+    check_cpu,
+    detect_variant,
+    has_nvidia_gpu,
+    parse_variant,
+    preferred_variants,
+)
+
+_PARTIAL = ".building-"
+
+
+def find_installation(home: Home, version: str = DEFAULT_VERSION, variant: str | None = None) -> Installation | None:
+    """The whole environment for this version; without a variant, the best that suits this machine."""
+    names = (variant,) if variant else preferred_variants(has_gpu=has_nvidia_gpu())
+    for name in names:
+        path = environment_path(home, version, name)
+        found = read_installation(path) if path else None
+        if found is not None:
+            return found
+    return None
+
+
+def install_engine(
+    home: Home,
+    version: str = DEFAULT_VERSION,
+    variant: str | None = None,
+    progress: ProgressCallback = lambda _: None,
+    *,
+    repair: bool = False,
+) -> Installation:
+    """The environment for this version: the one already here, or a new one.
+
+    `repair` also imports vLLM from the one that is here, and builds it anew when that fails.
+    """
+    found = find_installation(home, version, variant)
+    if found is not None and not (repair and _is_broken(found, progress)):
+        return found
+    name = found.variant if found else variant
+    chosen = parse_variant(name) if name else detect_variant()
+    path = _checked_path(home, version, chosen)
+    with _lock(path, progress):
+        other = read_installation(path)
+        if other is not None and (found is None or not _is_broken(other, progress)):
+            return other  # somebody else built it while we waited
+        return _build(path, version, chosen, progress)
+
+
+def list_installations(home: Home) -> list[tuple[Path, Installation | None]]:
+    """Every environment under `home`, with None for one that is half-made or damaged."""
+    if not home.engines.is_dir():
+        return []
+    folders = sorted(entry for entry in home.engines.iterdir() if entry.is_dir() and entry.name.startswith("vllm-"))
+    return [(folder, read_installation(folder)) for folder in folders]
+
+
+def remove_installation(home: Home, name: str) -> Path:
+    """Delete one environment by the name `list_installations` shows; engines still running from it will fail."""
+    folders = {folder.name: folder for folder, _ in list_installations(home)}
+    if name not in folders:
+        known = ", ".join(folders) or "none is installed"
+        raise InstallError(f"there is no engine environment {name!r}", f"installed: {known}")
+    with _lock(folders[name], lambda _: None):
+        remove_tree(folders[name])
+    return folders[name]
+
+
+def _checked_path(home: Home, version: str, variant: Variant) -> Path:
+    """Where to build, after everything that can be refused without downloading was."""
+    if lock_text(version, variant.name) is None:
+        known = sorted({DEFAULT_VERSION})
+        raise InstallError(
+            f"vLLM {version} ({variant.name}) is not one this Remuda has a lock file for", f"known: {known}"
+        )
+    if variant.device == "cpu":
+        check_cpu()
+    path = environment_path(home, version, variant.name)
+    assert path is not None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InstallError(
+            f"{path.parent} cannot be created: {error.strerror}", "choose another folder with REMUDA_HOME"
+        ) from error
+    check_disk(path, variant)
+    return path
+
+
+def _build(path: Path, version: str, variant: Variant, progress: ProgressCallback) -> Installation:
+    """Build beside, mark, rename. What an interrupted build left behind is removed first."""
+    for leftover in path.parent.glob(f"{_PARTIAL}{path.name}*"):
+        shutil.rmtree(leftover, ignore_errors=True)
+    partial = path.with_name(f"{_PARTIAL}{path.name}-{os.getpid()}")
+    try:
+        build_environment(partial, Recipe(find_uv(), version, variant), progress)
+        write_marker(partial, version, variant.name, measure_bytes(partial))
+        remove_tree(path)
+        partial.rename(path)
+    except OSError as error:
+        raise InstallError(
+            f"{error.filename or path}: {error.strerror}", "check the disk and who owns the folder"
+        ) from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    built = read_installation(path)
+    if built is None:
+        raise InstallError(f"{path} was built but is not whole", "something else changes that folder; run it again")
+    progress(Progress("installed", built.id))
+    return built
+
+
+def _is_broken(found: Installation, progress: ProgressCallback) -> bool:
+    progress(Progress("checking", f"importing vLLM from {found.id}"))
+    try:
+        check_imports(found.python)
+    except InstallError:
+        return True
+    return False
+
+
+@contextlib.contextmanager
+def _lock(path: Path, progress: ProgressCallback) -> Iterator[None]:
+    """One builder per environment on this machine; the kernel frees the lock of a killed one."""
+    lock_path = path.with_name(f".{path.name}.lock")
+    try:
+        handle = lock_path.open("w")
+    except OSError as error:
+        raise InstallError(f"{lock_path} cannot be written: {error.strerror}", "check who owns the folder") from error
+    with handle:
+        if not _try_lock(handle.fileno()):
+            progress(Progress("waiting", "another Remuda is installing this engine"))
+            while not _try_lock(handle.fileno()):
+                time.sleep(0.2)  # flock without waiting, so that Ctrl-C works
+        yield
+
+
+def _try_lock(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+__all__ = [
+    "VARIANTS",
+    "Installation",
+    "Progress",
+    "find_installation",
+    "install_engine",
+    "list_installations",
+    "remove_installation",
+]

@@ -1,0 +1,123 @@
+"""An installed engine environment on disk: its name, its marker, whether it is whole.
+
+One folder per vLLM version, variant, Python, architecture and lock file, so a new lock never touches an environment
+that engines run from. The folder is complete when its marker exists: the marker is written last and the folder is
+renamed into place. Does not build anything; `install` does. Called by install, plan and cli.
+"""
+
+import hashlib
+import json
+import os
+import platform
+import shutil
+import sys
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+
+from remuda.engine.home import Home
+from remuda.engine.variants import PYTHON_FALLBACK, PYTHONS
+
+MARKER = "remuda-engine.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Installation:
+    """One whole environment."""
+
+    path: Path
+    version: str
+    variant: str
+    python: Path
+    """Its interpreter: what engines are started with."""
+    python_version: str
+    size_bytes: int
+    """Disk it takes, hard links to uv's cache included."""
+
+    @property
+    def id(self) -> str:
+        return self.path.name
+
+    @property
+    def site_packages(self) -> Path:
+        return site_packages(self.path, self.python_version)
+
+
+def python_version() -> str:
+    """The Python an environment is made with: this one where vLLM supports it, so nothing need be downloaded."""
+    return f"{sys.version_info[0]}.{sys.version_info[1]}" if sys.version_info[:2] in PYTHONS else PYTHON_FALLBACK
+
+
+def site_packages(path: Path, version: str) -> Path:
+    """Where packages of the environment at `path` are."""
+    return path / "lib" / f"python{version}" / "site-packages"
+
+
+def lock_text(version: str, variant: str) -> str | None:
+    """The committed lock file of this version and variant; None when Remuda has none."""
+    entry = resources.files("remuda.engine").joinpath("locks", f"{version}-{variant}.txt")
+    return entry.read_text(encoding="utf-8") if entry.is_file() else None
+
+
+def environment_path(home: Home, version: str, variant: str) -> Path | None:
+    """Where this environment belongs; None when there is no lock file for it."""
+    lock = lock_text(version, variant)
+    if lock is None:
+        return None
+    digest = hashlib.sha256(lock.encode()).hexdigest()[:8]
+    python = python_version().replace(".", "")
+    return home.engines / f"vllm-{version}-{variant}-py{python}-{platform.machine()}-{digest}"
+
+
+def write_marker(path: Path, version: str, variant: str, size_bytes: int) -> None:
+    """State that the environment at `path` is complete, and what must be there for it to stay so."""
+    found = python_version()
+    content = {
+        "version": version,
+        "variant": variant,
+        "python": found,
+        "size_bytes": size_bytes,
+        "entries": sorted(entry.name for entry in site_packages(path, found).iterdir()),
+    }
+    temporary = path / f"{MARKER}.tmp"
+    temporary.write_text(json.dumps(content), encoding="utf-8")
+    temporary.rename(path / MARKER)
+
+
+def read_installation(path: Path) -> Installation | None:
+    """The environment at `path` if it is whole; None when it is missing, half-made or damaged.
+
+    Cheap (one folder listing): the interpreter runs, and every package the marker names is still there.
+    """
+    try:
+        marker = json.loads((path / MARKER).read_text(encoding="utf-8"))
+        version, variant, python = str(marker["version"]), str(marker["variant"]), str(marker["python"])
+        expected, size_bytes = set(marker["entries"]), int(marker["size_bytes"])
+        present = set(os.listdir(site_packages(path, python)))
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    interpreter = path / "bin" / "python"
+    if not expected <= present or not os.access(interpreter, os.X_OK):
+        return None
+    return Installation(path, version, variant, interpreter, python, size_bytes)
+
+
+def measure_bytes(path: Path) -> int:
+    """Disk that a tree takes, each hard-linked file once."""
+    total, seen = 0, set()
+    for folder, _, files in os.walk(path):
+        for name in files:
+            info = os.lstat(os.path.join(folder, name))
+            if info.st_ino not in seen:
+                seen.add(info.st_ino)
+                total += info.st_blocks * 512
+    return total
+
+
+def remove_tree(path: Path) -> None:
+    """Delete an environment so that no moment shows it half-deleted under its own name."""
+    if not path.exists() and not path.is_symlink():
+        return
+    doomed = path.with_name(f".removed-{path.name}-{os.getpid()}")
+    path.rename(doomed)
+    shutil.rmtree(doomed, ignore_errors=True)

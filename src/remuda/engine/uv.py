@@ -1,0 +1,138 @@
+"""Finds and runs uv, the installer Remuda builds engine environments with.
+
+Knows uv's messages and turns its failures into one sentence; does not know what is installed or where. Called by
+`build`.
+"""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from remuda.engine.errors import InstallError
+
+_FAILURES: tuple[tuple[re.Pattern[str], str, str], ...] = (
+    (
+        re.compile(r"No space left on device|os error 28|Disk quota exceeded", re.IGNORECASE),
+        "the disk filled up while the engine was being installed",
+        "free some space (see `df -h`), or put Remuda's files on another disk with REMUDA_HOME, then run it again",
+    ),
+    (
+        re.compile(r"Permission denied|os error 13|Read-only file system|os error 30", re.IGNORECASE),
+        "a folder the engine is installed to may not be written",
+        "check who owns it, or choose another folder with REMUDA_HOME",
+    ),
+    (
+        re.compile(r"hash mismatch|Hash mismatch"),
+        "a downloaded file is not the one the lock file names",
+        "a proxy or mirror may have changed it; `uv cache clean` and run it again, or use another mirror",
+    ),
+    (
+        re.compile(
+            r"dns error|failed to lookup|error sending request|Failed to fetch|Connection re|timed out|tcp connect"
+        ),
+        "the package index cannot be reached",
+        (
+            "check the network and the proxy settings; a mirror can be named with UV_DEFAULT_INDEX, "
+            "a folder of wheels with REMUDA_WHEELS"
+        ),
+    ),
+    (
+        re.compile(r"No interpreter found|No download found for request|Python .* is not available"),
+        "no Python that vLLM supports was found (3.11 to 3.14)",
+        "install one of them, or let uv download it: `uv python install 3.12`",
+    ),
+    (
+        re.compile(
+            r"No solution found|no wheels? (with|are available)|has no usable wheels|was not found", re.IGNORECASE
+        ),
+        "a package of the engine is not available for this machine",
+        "vLLM publishes wheels for x86-64 and arm64 Linux with glibc 2.28 or newer",
+    ),
+)
+
+
+def find_uv(environ: Mapping[str, str] | None = None) -> Path:
+    """Find uv: REMUDA_UV, PATH, beside the running Python, `.tools/uv` of a clone of this repository."""
+    env = os.environ if environ is None else environ
+    if named := env.get("REMUDA_UV"):
+        if os.access(named, os.X_OK):
+            return Path(named)
+        raise InstallError(
+            f"REMUDA_UV names {named}, which is not an executable file", "unset REMUDA_UV, or correct it"
+        )
+    if found := shutil.which("uv", path=env.get("PATH")):
+        return Path(found)
+    for candidate in _beside():
+        if os.access(candidate, os.X_OK):
+            return candidate
+    raise InstallError(
+        "uv, the installer for the engine's environment, was not found",
+        "`pip install uv` (or `make env` in a clone), or name it with REMUDA_UV",
+    )
+
+
+def _beside() -> list[Path]:
+    clone = Path(__file__).resolve().parents[3]
+    folders = (Path(sys.executable).parent, clone / ".tools/uv", clone / ".tools/uv/bin", Path.home() / ".local/bin")
+    return [folder / "uv" for folder in folders]
+
+
+def run_uv(uv: Path, arguments: Sequence[str], on_line: Callable[[str], None], env: Mapping[str, str]) -> None:
+    """Run uv, handing each line it prints to `on_line`; InstallError with the reason when it fails."""
+    lines: list[str] = []
+    command = [str(uv), *arguments]
+    try:
+        process = subprocess.Popen(
+            command,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            stdin=subprocess.DEVNULL,
+            env=dict(env),
+            text=True,
+            errors="replace",
+        )
+    except OSError as error:
+        raise InstallError(f"{uv} could not be started: {error.strerror}", "reinstall uv") from error
+    try:
+        assert process.stdout is not None
+        for line in process.stdout:
+            lines.append(line.rstrip())
+            on_line(lines[-1])
+    finally:
+        if process.poll() is None and sys.exc_info()[0] is not None:
+            process.kill()
+        process.wait()
+    if process.returncode != 0:
+        raise explain_failure(lines, process.returncode)
+
+
+def explain_failure(lines: Sequence[str], status: int) -> InstallError:
+    """Put uv's last words into one sentence."""
+    text = "\n".join(lines)
+    said = _last_words(lines)
+    for pattern, message, hint in _FAILURES:
+        if pattern.search(text):
+            return InstallError(f"{message} ({said})" if said else message, hint)
+    return InstallError(
+        f"the installer failed with status {status}: {said}", "run it again; `uv cache clean` if it stays"
+    )
+
+
+def _last_words(lines: Sequence[str]) -> str:
+    """The deepest cause uv printed (its error chain is a tree of lines), without the drawing."""
+    useful = [line.strip(" │├╰─▶×\t") for line in lines]
+    useful = [
+        line for line in useful if line and not line.startswith(("Downloading", "Downloaded", "Prepared", "Using"))
+    ]
+    causes = [line for line in useful if line.startswith(("Caused by", "error:")) or "os error" in line]
+    return (causes or useful or [""])[-1].removeprefix("error: ").removeprefix("Caused by: ")[:300]
+
+
+def clean_environment(environ: Mapping[str, str]) -> dict[str, str]:
+    """The environment for uv: the user's, without what would tie it to the project Remuda itself runs in."""
+    dropped = {"VIRTUAL_ENV", "UV_PROJECT_ENVIRONMENT", "UV_PYTHON", "PYTHONPATH", "PYTHONHOME", "CONDA_PREFIX"}
+    return {name: value for name, value in environ.items() if name not in dropped}

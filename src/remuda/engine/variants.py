@@ -1,0 +1,131 @@
+"""Which build of vLLM suits this machine, and what each costs.
+
+    cuda       vLLM for NVIDIA GPUs, from PyPI
+    cpu        vLLM for CPUs with PyTorch's CPU build (a tenth of the download), from PyTorch's own index or a folder
+    cpu-pypi   vLLM for CPUs with PyPI's PyTorch, for machines that reach only PyPI
+
+Reads /dev, /proc/cpuinfo and, once, the network; installs nothing. Called by `install` and `cli.engine`.
+"""
+
+import os
+import platform
+import shutil
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import httpx
+
+from remuda.engine.errors import InstallError
+
+DEFAULT_VERSION: Final = "0.32.0"
+TORCH_BY_VERSION: Final = {"0.32.0": "2.13.0"}
+PYTHONS: Final = ((3, 11), (3, 12), (3, 13), (3, 14))
+"""What vLLM 0.32.0 declares (Requires-Python >=3.11,<3.15)."""
+PYTHON_FALLBACK: Final = "3.12"
+
+TORCH_CPU_INDEX: Final = "https://download.pytorch.org/whl/cpu"
+"""The only place that publishes torch+cpu; REMUDA_TORCH_INDEX names a mirror."""
+INDEX_TIMEOUT_S: Final = 4.0
+"""How long the choice of variant may wait for that index: it must not delay a machine without network for long."""
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """One build of vLLM."""
+
+    name: str
+    download_bytes: int
+    """Roughly, for the progress bar. cpu-pypi measured; cpu and cuda summed from the sizes of their wheels."""
+    disk_bytes: int
+    """Roughly, installed and byte-compiled."""
+    device: str
+    """cpu or cuda: the target arguments are rendered for."""
+
+
+_GIB: Final = 1024**3
+VARIANTS: Final[Mapping[str, Variant]] = {
+    "cuda": Variant("cuda", int(5.0 * _GIB), int(11.0 * _GIB), "cuda"),
+    "cpu": Variant("cpu", int(0.7 * _GIB), int(2.4 * _GIB), "cpu"),
+    "cpu-pypi": Variant("cpu-pypi", int(3.0 * _GIB), int(5.6 * _GIB), "cpu"),
+}
+
+
+def parse_variant(name: str) -> Variant:
+    """The variant of this name; InstallError names the ones there are."""
+    if name in VARIANTS:
+        return VARIANTS[name]
+    raise InstallError(f"there is no engine variant {name!r}", f"choose one of {', '.join(VARIANTS)}")
+
+
+def preferred_variants(*, has_gpu: bool) -> tuple[str, ...]:
+    """Variants that run here, best first: what an already installed engine is looked up by."""
+    return ("cuda", "cpu", "cpu-pypi") if has_gpu else ("cpu", "cpu-pypi")
+
+
+def detect_variant(environ: Mapping[str, str] | None = None) -> Variant:
+    """Choose for this machine: a GPU, else PyTorch's CPU build where it can be had, else PyPI's."""
+    env = os.environ if environ is None else environ
+    if has_nvidia_gpu():
+        return VARIANTS["cuda"]
+    if find_wheel_folder(env, TORCH_BY_VERSION[DEFAULT_VERSION]) is not None or _index_answers(torch_index(env)):
+        return VARIANTS["cpu"]
+    return VARIANTS["cpu-pypi"]
+
+
+def torch_index(environ: Mapping[str, str]) -> str:
+    """Address of the index with torch+cpu."""
+    return environ.get("REMUDA_TORCH_INDEX") or TORCH_CPU_INDEX
+
+
+def find_wheel_folder(environ: Mapping[str, str], torch_version: str) -> Path | None:
+    """A folder of wheels the user named that holds torch's CPU build; None when there is none."""
+    for name in ("REMUDA_WHEELS", "UV_FIND_LINKS", "PIP_FIND_LINKS"):
+        for part in environ.get(name, "").replace(",", " ").split():
+            folder = Path(part.removeprefix("file://"))
+            if folder.is_dir() and any(folder.glob(f"torch-{torch_version}+cpu-*.whl")):
+                return folder
+    return None
+
+
+def has_nvidia_gpu() -> bool:
+    """A GPU whose driver answers; a driver without a device does not count."""
+    if not (Path("/dev/nvidiactl").exists() or Path("/dev/dxg").exists()):
+        return False
+    smi = shutil.which("nvidia-smi")
+    if smi is None:
+        return any(Path("/dev").glob("nvidia[0-9]*"))
+    try:
+        done = subprocess.run([smi, "-L"], capture_output=True, text=True, timeout=10, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+    return done.returncode == 0 and "GPU 0" in done.stdout
+
+
+def check_cpu(cpuinfo: str | None = None, machine: str | None = None) -> None:
+    """Refuse a CPU that vLLM's kernels do not run on, before gigabytes are downloaded.
+
+    The wheel carries kernels for AVX2, AVX-512 and AVX-512 with bf16 (x86-64), and one set for arm64.
+    """
+    arch = machine or platform.machine()
+    if arch in ("aarch64", "arm64"):
+        return
+    if arch not in ("x86_64", "AMD64"):
+        raise InstallError(f"vLLM has no CPU build for {arch}", "use an x86-64 or arm64 Linux machine")
+    text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace") if cpuinfo is None else cpuinfo
+    flags = next((line.split(":", 1)[1].split() for line in text.splitlines() if line.startswith("flags")), None)
+    if flags is not None and "avx2" not in flags:
+        raise InstallError(
+            "this CPU has no AVX2, which vLLM's kernels need",
+            "use a newer machine; in a virtual machine, pass the host's CPU through",
+        )
+
+
+def _index_answers(url: str) -> bool:
+    try:
+        answer = httpx.head(f"{url.rstrip('/')}/torch/", timeout=INDEX_TIMEOUT_S, follow_redirects=True)
+    except (httpx.HTTPError, httpx.InvalidURL):
+        return False
+    return answer.status_code < 400
