@@ -1,4 +1,5 @@
-"""What a user writes: Model, ModelGateway and Tenant; their shape and units, strict loading with file:line:col, and the schemas.
+"""What a user writes: Model, ModelGateway and Tenant; their shape and units, strict loading with file:line:col, and
+the schemas.
 
 Does not know: hardware, vLLM's flags, Kubernetes, or whether a file makes sense (`planner` checks that).
 Called by: everything above it.
@@ -14,7 +15,7 @@ from remuda.spec.engine import (
     Speculative,
 )
 from remuda.spec.gateway import GatewaySpec, ModelGateway
-from remuda.spec.loading import Loaded, load_files, load_text
+from remuda.spec.loading import Loaded, load_bytes, load_files, load_text
 from remuda.spec.model import Capability, EndpointSpec, Hardware, Model, ModelSpec, Routing, Scaling, Traffic
 from remuda.spec.problem import FieldPath, Place, Problem, SpecError
 from remuda.spec.quantity import Bytes, Cores, Duration, parse_bytes, parse_cores, parse_duration
@@ -57,6 +58,7 @@ __all__ = [
     "Tenant",
     "TenantSpec",
     "Traffic",
+    "load_bytes",
     "load_files",
     "load_text",
     "parse_bytes",

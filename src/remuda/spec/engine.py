@@ -9,33 +9,70 @@ from __future__ import annotations
 
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field, JsonValue
+from pydantic import AfterValidator, Field, JsonValue
+from pydantic_core import PydanticCustomError
 
+from remuda.spec.flags import FIELD_OF_FLAG, OWNED_FLAGS
 from remuda.spec.quantity import AtLeast, AtMost, Bytes, Duration
-from remuda.spec.shape import EnvName, Flag, Name, Number, Rule, SecretRef, ServedName, Shape, Text, Whole, exactly_one
+from remuda.spec.shape import (
+    EnvName,
+    Flag,
+    Number,
+    Rule,
+    SecretRef,
+    ServedName,
+    Shape,
+    SourceText,
+    Text,
+    Unique,
+    Whole,
+    exactly_one,
+)
 
 DEFAULT_ENGINE_VERSION = "0.32.0"
 
 Dtype = Literal["auto", "bfloat16", "float16", "float32"]
 KvCacheDtype = Literal["auto", "bfloat16", "float16", "fp8", "fp8_e4m3", "fp8_e5m2"]
 Quantization = Literal[
-    "awq", "gptq", "fp8", "fp8_per_tensor", "fp8_per_block", "compressed-tensors", "modelopt", "modelopt_fp4", "mxfp4", "mxfp8",
-    "experts_int8", "moe_wna16", "quark", "torchao", "inc",
+    "awq", "gptq", "fp8", "fp8_per_tensor", "fp8_per_block", "compressed-tensors", "modelopt", "modelopt_fp4", "mxfp4",
+    "mxfp8", "experts_int8", "moe_wna16", "quark", "torchao", "inc",
 ]  # fmt: skip
 SpeculativeMethod = Literal["ngram", "draft_model", "eagle", "eagle3", "medusa", "mlp_speculator", "mtp", "suffix"]
 StartTimeout = Annotated[Duration, AtLeast("1s"), AtMost("24h")]
 ParserName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]*$", max_length=63)]
 
 
+Modality = Literal["image", "video", "audio"]
+FLAG_PATTERN = r"^[a-z][a-z0-9]*(-[a-z0-9]+)*$"
+
+
+def _check_flag(flag: str) -> str:
+    """A flag in extraArgs must not contradict a field, or take over what Remuda itself sets."""
+    plain = flag.removeprefix("no-")
+    if plain in FIELD_OF_FLAG:
+        text, hint = "the flag {shown} has a field of its own", f"use spec.engine.{FIELD_OF_FLAG[plain]}"
+    elif plain in OWNED_FLAGS:
+        text, hint = "the flag {shown} is set by Remuda", OWNED_FLAGS[plain]
+    else:
+        return flag
+    raise PydanticCustomError("own", "{text}", {"text": text, "hint": hint})
+
+
+FlagName = Annotated[str, Field(pattern=FLAG_PATTERN, max_length=63), AfterValidator(_check_flag)]
+IMAGE_PATTERN = (
+    r"^[a-z0-9.-]+(:[0-9]{1,5})?(/[a-z0-9._-]+)*(:[A-Za-z0-9_][A-Za-z0-9_.-]{0,127})?(@sha256:[0-9a-f]{64})?$"
+)
+
+
 class Speculative(Shape):
     """Speculative decoding: a cheap guesser proposes tokens, the model checks them in one step."""
 
     method: SpeculativeMethod
-    """How tokens are guessed: `ngram` looks them up in the prompt and needs nothing else; `draft_model`, `eagle`, `eagle3`, `medusa` and
-    `mlp_speculator` need `model`; `mtp` uses heads that came with the model."""
+    """How tokens are guessed: `ngram` looks them up in the prompt and needs nothing else; `draft_model`, `eagle`,
+    `eagle3`, `medusa` and `mlp_speculator` need `model`; `mtp` uses heads that came with the model."""
     num_tokens: Annotated[Whole, Field(ge=1, le=32)] = 3
     """Tokens guessed per step; more pays only while most guesses are right."""
-    model: Text | None = None
+    model: SourceText | None = None
     """Source of the guessing model, as in `spec.source`."""
     tensor: Annotated[Whole, Field(ge=1, le=64)] | None = None
     """GPUs the guessing model is split over; by default as many as the model, or 1."""
@@ -49,11 +86,13 @@ class Parallel(Shape):
     """How one engine is split over several GPUs."""
 
     tensor: Annotated[Whole, Field(ge=1, le=64)] = 1
-    """GPUs each layer is split over; must divide the attention heads, and wants a fast link (NVLink) between the GPUs."""
+    """GPUs each layer is split over; must divide the attention heads, and wants a fast link (NVLink) between the
+    GPUs."""
     pipeline: Annotated[Whole, Field(ge=1, le=64)] = 1
     """Stages the layers are split into; for models too big for one node, or GPUs without a fast link."""
     data: Annotated[Whole, Field(ge=1, le=64)] = 1
-    """Copies of the model inside one engine that share its queue; for mixture-of-experts models. Otherwise use `replicas`."""
+    """Copies of the model inside one engine that share its queue; for mixture-of-experts models. Otherwise use
+    `replicas`."""
     expert: Flag = False
     """Spread the experts of a mixture-of-experts model over the GPUs instead of splitting each one."""
     nodes: Annotated[Whole, Field(ge=1, le=64)] = 1
@@ -70,9 +109,9 @@ class Parallel(Shape):
 class Multimodal(Shape):
     """Limits for models that take more than text."""
 
-    limits: Annotated[
-        dict[Literal["image", "video", "audio"], Annotated[Whole, Field(ge=0, le=999)]], Field(max_length=3)
-    ] = {}
+    limits: Annotated[dict[Modality, Annotated[Whole, Field(ge=0, le=999)]], Field(max_length=3)] = Field(
+        default_factory=dict
+    )
     """Most items of each kind in one request; 0 switches the kind off and saves its memory."""
 
 
@@ -81,9 +120,9 @@ class Adapter(Shape):
 
     name: ServedName
     """The name clients ask for in `model`."""
-    source: Text
+    source: SourceText
     """Where the adapter's weights come from, as in `spec.source`."""
-    aliases: Annotated[tuple[ServedName, ...], Field(max_length=16)] = ()
+    aliases: Annotated[tuple[ServedName, ...], Field(max_length=16), Unique()] = ()
     """Further names clients may use for it."""
 
 
@@ -121,21 +160,24 @@ class EngineSettings(Shape):
         DEFAULT_ENGINE_VERSION
     )
     """Version of vLLM. Remuda knows each version's dialect; the default is the one it was tested with most."""
-    image: Annotated[str, Field(pattern=r"^[a-z0-9.-]+(:[0-9]{1,5})?(/[a-z0-9._-]+)*(:[A-Za-z0-9_][A-Za-z0-9_.-]{0,127})?(@sha256:[0-9a-f]{64})?$", max_length=512)] | None = None  # fmt: skip  # noqa: E501
+    image: Annotated[str, Field(pattern=IMAGE_PATTERN, max_length=512)] | None = None
     """Container image of the engine in a cluster; by default the one Remuda pins for `version`."""
     dtype: Dtype = "auto"
-    """Number format of weights and activations. `auto` takes the model's own; `bfloat16` needs a GPU of compute capability 8.0 or a CPU."""
+    """Number format of weights and activations. `auto` takes the model's own; `bfloat16` needs a GPU of compute
+    capability 8.0 or a CPU."""
     max_model_len: Annotated[Whole, Field(ge=1, le=16_777_216)] | None = None
-    """Longest prompt and answer together, in tokens; by default the model's own maximum. Shorter leaves more room for other requests."""
+    """Longest prompt and answer together, in tokens; by default the model's own maximum. Shorter leaves more room for
+    other requests."""
     block_size: Annotated[Whole, Field(ge=1, le=2048)] | None = None
-    """Tokens per block of the KV cache; by default 16 on a GPU and 128 on a CPU (where it must be a multiple of 32). 16 to 32 suits short
-    prompts, up to 128 long ones; what a sequence does not fill of its last block is wasted."""
+    """Tokens per block of the KV cache; by default 16 on a GPU and 128 on a CPU (where it must be a multiple of 32).
+    16 to 32 suits short prompts, up to 128 long ones; what a sequence does not fill of its last block is wasted."""
     gpu_memory_utilization: Annotated[Number, Field(gt=0, le=1)] | None = None
     """Share of the GPU's memory the engine may take, weights included; by default vLLM's 0.92."""
     kv_cache_memory: Annotated[Bytes, AtLeast("1Mi"), AtMost("16Ti")] | None = None
     """Memory of the KV cache on each rank. Set it on a CPU; on a GPU, `gpuMemoryUtilization` usually decides."""
     kv_cache_blocks: Annotated[Whole, Field(ge=2, le=16_777_216)] | None = None
-    """Number of blocks of the KV cache instead of its memory; for tests and for reproducing another machine's limits."""
+    """Number of blocks of the KV cache instead of its memory; for tests and for reproducing another machine's
+    limits."""
     kv_cache_dtype: KvCacheDtype = "auto"
     """Number format of the KV cache; `fp8` doubles the tokens that fit and can cost some accuracy."""
     max_num_seqs: Annotated[Whole, Field(ge=1, le=65_536)] = 256
@@ -149,13 +191,16 @@ class EngineSettings(Shape):
     scheduling_policy: Literal["fcfs", "priority"] = "fcfs"
     """Order of waiting requests inside the engine: first come, first served, or by the request's priority."""
     kv_offload: Annotated[Bytes, AtLeast("1Gi"), AtMost("16Ti")] | None = None
-    """Main memory that takes blocks the GPU's KV cache evicts, so that a returning conversation is not computed again. GPU only."""
+    """Main memory that takes blocks the GPU's KV cache evicts, so that a returning conversation is not computed
+    again. GPU only."""
     cuda_graphs: Flag | None = None
-    """Capture the model's steps as CUDA graphs (on a CPU: compile them). Faster answers, slower start; by default on with a GPU, off without."""
+    """Capture the model's steps as CUDA graphs (on a CPU: compile them). Faster answers, slower start; by default on
+    with a GPU, off without."""
     trust_remote_code: Flag = False
     """Run Python code that comes with the weights. Whoever can change the weights then runs code in the engine."""
     quantization: Quantization | None = None
-    """Format of quantised weights; by default what the model's config.json says. `fp8` also quantises full weights while loading."""
+    """Format of quantised weights; by default what the model's config.json says. `fp8` also quantises full weights
+    while loading."""
     speculative: Speculative | None = None
     """Speculative decoding."""
     parallel: Parallel = Parallel.model_construct()
@@ -170,16 +215,17 @@ class EngineSettings(Shape):
     """Path of a Jinja chat template, instead of the model's own."""
     multimodal: Multimodal | None = None
     """Limits for images, video and audio."""
-    adapters: Annotated[tuple[Adapter, ...], Field(max_length=256)] = ()
+    adapters: Annotated[tuple[Adapter, ...], Field(max_length=256), Unique("name")] = ()
     """LoRA adapters served beside the model."""
     max_adapters: Annotated[Whole, Field(ge=1, le=256)] | None = None
     """Adapters that can run in one step; by default as many as there are in `adapters`. Each takes GPU memory."""
     max_adapter_rank: Literal[1, 8, 16, 32, 64, 128, 256, 320, 512] | None = None
     """Highest rank among the adapters; by default 16."""
-    extra_args: Annotated[dict[Annotated[str, Field(pattern=r"^[a-z][a-z0-9]*(-[a-z0-9]+)*$", max_length=63)], JsonValue], Field(max_length=64)] = {}  # fmt: skip  # noqa: E501
-    """Further flags of vLLM, without their dashes: `stream-interval: 4`. `true` gives the bare flag, `false` its `--no-` form, a mapping is
-    passed as JSON. Flags that have a field here, and those Remuda itself needs (`host`, `port` …), are refused."""
-    env: Annotated[tuple[EnvVar, ...], Field(max_length=128)] = ()
+    extra_args: Annotated[dict[FlagName, JsonValue], Field(max_length=64)] = Field(default_factory=dict)
+    """Further flags of vLLM, without their dashes: `stream-interval: 4`. `true` gives the bare flag, `false` its
+    `--no-` form, a mapping is passed as JSON. Flags that have a field here, and those Remuda itself needs (`host`,
+    `port` …), are refused."""
+    env: Annotated[tuple[EnvVar, ...], Field(max_length=128), Unique("name")] = ()
     """Environment variables of the engine's process."""
     startup_timeout: StartTimeout = Duration("10m")
     """Longest time from start to the first answer, downloads not included. Big models need more."""

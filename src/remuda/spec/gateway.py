@@ -11,10 +11,11 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from remuda.spec.quantity import AtLeast, AtMost, Bytes, Duration
-from remuda.spec.shape import Document, FilePath, Flag, Number, Rule, Shape, Whole
+from remuda.spec.shape import Document, FilePath, Flag, Number, Rule, Shape, Unique, Whole
 
 Wait = Annotated[Duration, AtLeast("1ms"), AtMost("24h")]
-FieldName = Annotated[str, Field(pattern=r"^[a-z_][a-z0-9_]*$", max_length=63)]
+FIELD_NAME_PATTERN = r"^[a-z_][a-z0-9_]*$"
+FieldName = Annotated[str, Field(pattern=FIELD_NAME_PATTERN, max_length=63)]
 
 
 class Tls(Shape):
@@ -41,8 +42,8 @@ class Auth(Shape):
     """Who may use the gateway."""
 
     mode: Literal["auto", "keys", "open"] = "auto"
-    """`keys` asks for an API key of a Tenant; `open` asks nobody; `auto` is `keys` as soon as there is a Tenant, else open on loopback, and
-    refuses to listen elsewhere."""
+    """`keys` asks for an API key of a Tenant; `open` asks nobody; `auto` is `keys` as soon as there is a Tenant, else
+    open on loopback, and refuses to listen elsewhere."""
 
 
 class Cors(Shape):
@@ -99,11 +100,12 @@ class Logging(Shape):
 
 
 class ClientFields(Shape):
-    """Request fields with power over others (priority, media addresses, chat templates …); refused from clients unless allowed."""
+    """Request fields with power over others (priority, media addresses, chat templates …); refused from clients
+    unless allowed."""
 
-    allow: Annotated[tuple[FieldName, ...], Field(max_length=64)] = ()
+    allow: Annotated[tuple[FieldName, ...], Field(max_length=64), Unique()] = ()
     """Fields clients may send although they are refused by default, for example `priority`."""
-    deny: Annotated[tuple[FieldName, ...], Field(max_length=64)] = ()
+    deny: Annotated[tuple[FieldName, ...], Field(max_length=64), Unique()] = ()
     """Fields clients may not send although they are allowed by default, for example `n`."""
 
 
@@ -121,7 +123,7 @@ class Health(Shape):
 
     rules: ClassVar = (
         Rule(
-            "(has(self.timeout) ? duration(self.timeout) : duration('2s')) <= (has(self.interval) ? duration(self.interval) : duration('2s'))",
+            "duration(has(self.timeout) ? self.timeout : '2s') <= duration(has(self.interval) ? self.interval : '2s')",
             lambda health: health.timeout <= health.interval,
             "timeout is longer than interval",
             hint="a check must end before the next one begins",

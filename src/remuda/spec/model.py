@@ -9,8 +9,7 @@ from __future__ import annotations
 
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field, field_validator
-from pydantic_core import PydanticCustomError
+from pydantic import Field
 
 from remuda.spec.engine import EngineSettings
 from remuda.spec.quantity import AtLeast, AtMost, Bytes, Cores, Duration
@@ -23,11 +22,12 @@ from remuda.spec.shape import (
     SecretRef,
     ServedName,
     Shape,
+    SourceText,
+    Unique,
     Whole,
     at_most_one,
     exactly_one,
 )
-from remuda.spec.source import SourceError, parse_source
 
 Capability = Literal["chat", "completion", "code", "embedding", "rerank", "classify", "score", "transcription"]
 Routing = Literal["leastTime", "roundRobin", "leastRequest"]
@@ -48,8 +48,8 @@ class Hardware(Shape):
     )
 
     gpu: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._-]{0,62}$", max_length=63)] = "auto"
-    """`auto` takes the GPU that is there (in a cluster: any that fits) and else the CPU; `none` means the CPU; otherwise a product, for example
-    `L4`, `A100-80GB` or `H100` (`remuda schema gpus` lists them)."""
+    """`auto` takes the GPU that is there (in a cluster: any that fits) and else the CPU; `none` means the CPU;
+    otherwise a product, for example `L4`, `A100-80GB` or `H100` (`remuda schema gpus` lists them)."""
     gpu_count: Annotated[Whole, Field(ge=1, le=1024)] | None = None
     """GPUs of one engine; by default what `engine.parallel` needs."""
     gpu_memory: Annotated[Bytes, AtLeast("1Gi"), AtMost("4Ti")] | None = None
@@ -74,7 +74,8 @@ class ScalingTargets(Shape):
     requests_per_second: Annotated[Number, Field(gt=0, le=1_000_000)] | None = 10.0
     """Requests per second and replica."""
     cpu: Annotated[Number, Field(gt=0, le=1)] | None = None
-    """Share of the processor in use. Off by default: an engine waits for its GPU with a busy CPU, so this says little."""
+    """Share of the processor in use. Off by default: an engine waits for its GPU with a busy CPU, so this says
+    little."""
 
 
 class Scaling(Shape):
@@ -108,8 +109,8 @@ class Weights(Shape):
     """How weights reach the machine that runs them."""
 
     delivery: Literal["auto", "download", "pvc", "gcsfuse", "streamer", "image"] = "auto"
-    """`download` into the local cache, a shared `pvc`, a bucket mounted by `gcsfuse`, streamed into the GPU by `streamer`, or an OCI `image`
-    volume. `auto` follows the source."""
+    """`download` into the local cache, a shared `pvc`, a bucket mounted by `gcsfuse`, streamed into the GPU by
+    `streamer`, or an OCI `image` volume. `auto` follows the source."""
     cache_size: Annotated[Bytes, AtLeast("1Gi"), AtMost("64Ti")] = Bytes("50Gi")
     """Size of the cache volume (Kubernetes only)."""
     cache_class: Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$", max_length=253)] | None = None
@@ -188,25 +189,29 @@ class ModelSpec(Shape):
             )
             + ")",
             lambda model: not model.has("endpoints") or not any(model.has(name) for name in _ENGINE_FIELDS),
-            "engines that already run (endpoints) are not started by Remuda, so it cannot apply engine, hardware, replicas, scaling, weights, "
-            "rollout or sourceToken to them",
+            "engines that already run (endpoints) are not started by Remuda, so it cannot apply engine, hardware, "
+            "replicas, scaling, weights, rollout or sourceToken to them",
             hint="remove these fields, or give a source instead of endpoints",
             at="endpoints",
         ),
     )
 
-    source: Annotated[str, Field(min_length=1, max_length=2048)] | None = None
-    """Where the weights come from: `hf://organisation/name@revision`, `file:///path`, `gs://`, `s3://`, `oci://`, `pvc://claim/path`, or the
-    bundled `demo://remuda-demo`. Pin a revision: an unpinned model can change under you."""
+    source: SourceText | None = None
+    """Where the weights come from: `hf://organisation/name@revision`, `file:///path`, `gs://`, `s3://`, `oci://`,
+    `pvc://claim/path`, or the bundled `demo://remuda-demo`. Pin a revision: an unpinned model can change under
+    you."""
     source_token: SecretRef | None = None
     """Where the token for gated or private weights is kept."""
     endpoints: Annotated[tuple[EndpointSpec, ...], Field(min_length=1, max_length=256)] | None = None
     """Engines that already run, instead of `source`."""
     served_name: ServedName | None = None
     """The name clients ask for in `model`; by default `metadata.name`."""
-    aliases: Annotated[tuple[ServedName, ...], Field(max_length=64)] = ()
+    aliases: Annotated[tuple[ServedName, ...], Field(max_length=64), Unique()] = ()
     """Further names clients may use, for example the one they are configured with today."""
-    capabilities: Annotated[tuple[Capability, ...], Field(min_length=1, max_length=8)] = ("chat", "completion")
+    capabilities: Annotated[tuple[Capability, ...], Field(min_length=1, max_length=8), Unique()] = (
+        "chat",
+        "completion",
+    )
     """What the model is for. Decides which routes it answers, and lets a request that names no model find one."""
     max_tokens: Annotated[Whole, Field(ge=1, le=16_777_216)] | None = None
     """Largest `max_tokens` this model takes from a request that names no model; by default no limit of its own."""
@@ -225,17 +230,8 @@ class ModelSpec(Shape):
     traffic: Traffic | None = None
     """Take a share of another model's requests (canary, A/B)."""
     routing: Routing = "leastTime"
-    """Which engine gets a request: the one predicted to answer first, each in turn, or the one with the fewest requests."""
-
-    @field_validator("source")
-    @classmethod
-    def _check_source(cls, text: str | None) -> str | None:
-        if text is not None:
-            try:
-                parse_source(text)
-            except SourceError as error:
-                raise PydanticCustomError("source", "{text}", {"text": error.message, "hint": error.hint}) from None
-        return text
+    """Which engine gets a request: the one predicted to answer first, each in turn, or the one with the fewest
+    requests."""
 
     @property
     def start_replicas(self) -> int:

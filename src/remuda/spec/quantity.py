@@ -1,8 +1,10 @@
 """Amounts with a unit: memory (`64Mi`), processor cores (`500m`) and durations (`1h30m`).
 
-Each type is a number, so that code computes with it, and keeps the text its author wrote, so that a file survives a round trip.
+Each type is a number, so that code computes with it, and keeps the text its author wrote, so that a file survives a
+round trip.
 Does not know: which field it is in; bounds belong to the field (`AtLeast`, `AtMost`).
-Called by: the models of this package; `parse_bytes`, `parse_cores` and `parse_duration` also by anything that reads such text.
+Called by: the models of this package; `parse_bytes`, `parse_cores` and `parse_duration` also by anything that reads
+such text.
 """
 
 from __future__ import annotations
@@ -31,8 +33,9 @@ _BYTES_MEANT = {
     "tib": "Ti", "ki": "Ki", "mi": "Mi", "gi": "Gi", "ti": "Ti", "k": "k", "m": "M", "g": "G", "t": "T",
 }  # fmt: skip
 _DURATION_MEANT = {
-    "sec": "s", "secs": "s", "second": "s", "seconds": "s", "min": "m", "mins": "m", "minute": "m", "minutes": "m", "hr": "h",
-    "hrs": "h", "hour": "h", "hours": "h", "msec": "ms", "millis": "ms", "milliseconds": "ms", "s": "s", "m": "m", "h": "h", "ms": "ms",
+    "sec": "s", "secs": "s", "second": "s", "seconds": "s", "min": "m", "mins": "m", "minute": "m", "minutes": "m",
+    "hr": "h", "hrs": "h", "hour": "h", "hours": "h", "msec": "ms", "millis": "ms", "milliseconds": "ms",
+    "s": "s", "m": "m", "h": "h", "ms": "ms",
     "day": "d", "days": "d", "d": "d",
 }  # fmt: skip
 
@@ -155,7 +158,8 @@ def parse_duration(text: str) -> float:
 
 @dataclass(frozen=True, slots=True)
 class AtLeast:
-    """The smallest amount a field takes, in the notation of its type. Field metadata: `Annotated[Duration, AtLeast("1s")]`."""
+    """The smallest amount a field takes, in the notation of its type. Field metadata: `Annotated[Duration,
+    AtLeast("1s")]`."""
 
     text: str
 
@@ -176,7 +180,7 @@ class AtMost:
 def _bound_schema(text: str, source: type, handler: GetCoreSchemaHandler, *, least: bool) -> core_schema.CoreSchema:
     bound = source(text)
 
-    def check(value: Any) -> Any:
+    def check(value: float) -> float:
         if value < bound if least else value > bound:
             words = "at least" if least else "at most"
             raise PydanticCustomError("amount_bound", "must be {words} {bound}", {"words": words, "bound": text})
@@ -185,7 +189,7 @@ def _bound_schema(text: str, source: type, handler: GetCoreSchemaHandler, *, lea
     return core_schema.no_info_after_validator_function(check, handler(source))
 
 
-def _text_schema(kind: type[Bytes] | type[Cores] | type[Duration], *, integers: bool) -> core_schema.CoreSchema:
+def _text_schema(kind: type[Bytes | Cores | Duration], *, integers: bool) -> core_schema.CoreSchema:
     def read(value: object) -> object:
         if isinstance(value, kind):
             return value
@@ -213,7 +217,7 @@ NOUNS: dict[type, str] = {
     Duration: "a duration",
 }
 _EXPLAIN: dict[type, str] = {
-    Bytes: "write a number with Ki, Mi, Gi, Ti (powers of 1024) or k, M, G, T (powers of 1000), for example 64Mi or 8Gi",
+    Bytes: "write a number with Ki, Mi, Gi, Ti (powers of 1024) or k, M, G, T (powers of 1000), for example 64Mi",
     Cores: "write whole cores (4) or thousandths of a core (500m)",
     Duration: "write whole numbers with h, m, s or ms, for example 30s, 10m or 1h30m",
 }
@@ -233,7 +237,8 @@ def hint_amount(kind: type, value: object) -> str:
             return f"did you mean {_cores_text(Fraction(number))}?"
     if kind is Duration and re.fullmatch(r"[0-9]{1,2}:[0-9]{1,2}", text):
         first, second = text.split(":")
-        return f"write {int(first)}m{int(second)}s (minutes and seconds) or {int(first)}h{int(second)}m (hours and minutes)"
+        first, second = str(int(first)), str(int(second))
+        return f"write {first}m{second}s (minutes and seconds) or {first}h{second}m (hours and minutes)"
     return _EXPLAIN[kind]
 
 

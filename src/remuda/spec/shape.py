@@ -2,22 +2,47 @@
 
 Does: camelCase in files and snake_case in Python, frozen, no unknown field; names, references to secrets, counts.
 Does not know: models, gateways or tenants; positions in a file.
-Called by: the modules that declare a kind. Text below a field is its documentation: the reference page, the JSON Schema and the CRD show it.
+Called by: the modules that declare a kind. Text below a field is its documentation: the reference page, the JSON
+Schema and the CRD show it.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, Strict, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
+    Strict,
+    WithJsonSchema,
+    model_validator,
+)
 from pydantic.alias_generators import to_camel
-from pydantic_core import PydanticCustomError
+from pydantic_core import PydanticCustomError, core_schema
+
+from remuda.spec.source import SOURCE_PATTERN, SourceError, parse_source
 
 API_VERSION = "remuda.dev/v1alpha1"
 
 NAME_PATTERN = r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"
 SERVED_NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._:/@+-]{0,254}$"
+FILE_PATH_PATTERN = r"^/[^\x00-\x1f]*$"
 ENV_PATTERN = r"^[A-Za-z_][A-Za-z0-9_]{0,254}$"
+
+
+def _check_source(text: str) -> str:
+    try:
+        parse_source(text)
+    except SourceError as error:
+        raise PydanticCustomError("own", "{text}", {"text": error.message, "hint": error.hint}) from None
+    return text
+
 
 Flag = Annotated[bool, Strict()]
 Whole = Annotated[int, Strict()]
@@ -25,8 +50,46 @@ Number = Annotated[float, Strict(), Field(allow_inf_nan=False)]
 Text = Annotated[str, Field(min_length=1, max_length=1024)]
 Name = Annotated[str, Field(pattern=NAME_PATTERN, max_length=63)]
 ServedName = Annotated[str, Field(pattern=SERVED_NAME_PATTERN, max_length=255)]
+SourceText = Annotated[
+    str,
+    Field(min_length=1, max_length=2048),
+    AfterValidator(_check_source),
+    WithJsonSchema({"type": "string", "pattern": SOURCE_PATTERN, "maxLength": 2048}),
+]
 EnvName = Annotated[str, Field(pattern=ENV_PATTERN, max_length=255)]
-FilePath = Annotated[str, Field(pattern=r"^/[^\x00-\x1f]*$", max_length=4096)]
+FilePath = Annotated[str, Field(pattern=FILE_PATH_PATTERN, max_length=4096)]
+
+
+@dataclass(frozen=True, slots=True)
+class Unique:
+    """Items of a list differ: in the field `by`, or altogether. Field metadata: `Annotated[tuple[X, ...],
+    Unique("name")]`."""
+
+    by: str = ""
+
+    def __get_pydantic_core_schema__(self, source: object, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
+        return core_schema.no_info_after_validator_function(self.check, handler(source))
+
+    def __get_pydantic_json_schema__(
+        self, schema: core_schema.CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        return handler(schema) | ({"x-unique-by": self.by} if self.by else {"uniqueItems": True})
+
+    def check(self, items: tuple[Any, ...]) -> tuple[Any, ...]:
+        """Refuse the first item that was there before."""
+        seen: dict[Any, int] = {}
+        for number, item in enumerate(items):
+            key = getattr(item, self.by) if self.by else item
+            if key in seen:
+                at = (number, self.by) if self.by else (number,)
+                words = {
+                    "text": "{shown} is in this list twice",
+                    "hint": f"the first is item {seen[key] + 1}",
+                    "at": at,
+                }
+                raise PydanticCustomError("own", "{text}", words)
+            seen[key] = number
+        return items
 
 
 class Shape(BaseModel):
@@ -61,12 +124,12 @@ class Rule:
 
     __slots__ = ("at", "cel", "hint", "holds", "message")
 
-    def __init__(self, cel: str, holds: Any, message: str, *, hint: str = "", at: str = "") -> None:
+    def __init__(self, cel: str, holds: Callable[[Any], bool], message: str, *, hint: str = "", at: str = "") -> None:
         self.cel = cel
         self.holds = holds
         self.message = message
         self.hint = hint
-        self.at = at
+        self.at = (at,) if at else ()
 
 
 def exactly_one(*fields: str, message: str, hint: str = "") -> Rule:
@@ -88,7 +151,8 @@ def at_most_one(*fields: str, message: str, hint: str = "") -> Rule:
 
 
 class Metadata(Shape):
-    """What Kubernetes calls the object's metadata; the cluster's own entries (`uid`, `managedFields` …) do not belong in a file."""
+    """What Kubernetes calls the object's metadata; the cluster's own entries (`uid`, `managedFields` …) do not belong
+    in a file."""
 
     name: Name
     """The object's name: lower-case letters, digits and hyphens, because Kubernetes makes DNS names of it."""
@@ -132,7 +196,7 @@ class SecretRef(Shape):
 class Document(Shape):
     """What every kind has in common."""
 
-    api_version: Literal["remuda.dev/v1alpha1"] = API_VERSION
+    api_version: Literal["remuda.dev/v1alpha1"] = "remuda.dev/v1alpha1"
     """The version of this file format."""
     metadata: Metadata
     """Name, and what Kubernetes keeps beside it."""

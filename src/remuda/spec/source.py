@@ -37,6 +37,11 @@ _PATTERNS: Final[dict[Scheme, str]] = {
     "demo": r"(?P<location>[a-z0-9][a-z0-9-]{0,62}(/[a-z0-9][a-z0-9-]{0,62})*)",
 }
 
+SOURCE_PATTERN: Final = (
+    "^(" + "|".join(f"{scheme}://{re.sub('[?]P<[a-z]+>', '', form)}" for scheme, form in _PATTERNS.items()) + ")$"
+)
+"""All forms in one expression, for JSON Schema and the API server."""
+
 
 class SourceError(ValueError):
     """The text is not a source; `hint` says what to write."""

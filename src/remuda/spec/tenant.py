@@ -1,6 +1,7 @@
 """`kind: Tenant`: who may use the gateway, with which keys, for which models.
 
-Does: declare the fields. Does not know: how keys are made or checked (the gateway does); a key itself is never in a file, only its hash.
+Does: declare the fields. Does not know: how keys are made or checked (the gateway does); a key itself is never in a
+file, only its hash.
 Called by: the gateway's composition roots and `remuda tenant`.
 """
 
@@ -13,7 +14,7 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, Field, PlainSerializer, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
-from remuda.spec.shape import Document, Flag, Name, ServedName, Shape
+from remuda.spec.shape import Document, Flag, Name, ServedName, Shape, Unique
 
 INSTANT_PATTERN = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(Z|[+-][0-9]{2}:[0-9]{2})$"
 KEY_HASH_PATTERN = r"^sha256:[0-9a-f]{64}$"
@@ -56,9 +57,9 @@ class KeyHash(Shape):
 class TenantSpec(Shape):
     """Keys and rights of a tenant."""
 
-    keys: Annotated[tuple[KeyHash, ...], Field(max_length=64)] = ()
+    keys: Annotated[tuple[KeyHash, ...], Field(max_length=64), Unique("name")] = ()
     """Its API keys, as hashes."""
-    models: Annotated[tuple[ServedName, ...], Field(max_length=256)] = ()
+    models: Annotated[tuple[ServedName, ...], Field(max_length=256), Unique()] = ()
     """Names of the models it may use (served name, alias or adapter); empty means all."""
     disabled: Flag = False
     """Refuse all its keys."""

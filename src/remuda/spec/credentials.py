@@ -1,0 +1,91 @@
+"""Recognises secrets that were written into a file, so that they are refused and never shown.
+
+Does: judge one text by the shapes tokens are known to have, and by how random it looks.
+Does not know: where the text stands, except for a variable's name.
+Called by: `loading` for every word of a file, and by whatever shows a value to a user.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from remuda.spec.problem import Problem
+
+if TYPE_CHECKING:
+    from remuda.spec.loading import Origin
+
+_KNOWN = re.compile(
+    r"""
+    (?<![A-Za-z0-9])(
+      hf_[A-Za-z0-9]{16,}                       # Hugging Face
+    | sk-(?=[A-Za-z0-9_-]*[0-9])[A-Za-z0-9_-]{16,}   # OpenAI and those who copied its form
+    | (AKIA|ASIA)[0-9A-Z]{16}                   # AWS
+    | gh[pousr]_[A-Za-z0-9]{20,} | github_pat_[A-Za-z0-9_]{20,} | glpat-[A-Za-z0-9_-]{16,}
+    | xox[abeprs]-[A-Za-z0-9-]{10,}             # Slack
+    | AIza[0-9A-Za-z_-]{30,} | ya29\.[0-9A-Za-z_-]{20,}   # Google
+    | nvapi-[A-Za-z0-9_-]{20,}
+    | eyJ[A-Za-z0-9_-]{10,}\.eyJ[A-Za-z0-9_-]{10,}  # JSON Web Token
+    | (rmd|remuda)[-_](?=[A-Za-z0-9_-]*[0-9])(?=[A-Za-z0-9_-]*[A-Z])[A-Za-z0-9_-]{20,}   # our own keys
+    )
+    | -----BEGIN\ [A-Z\ ]*PRIVATE\ KEY
+    | [Bb]earer\ +[A-Za-z0-9._~+/-]{16,}
+    | ://[^/\s:@]+:[^/\s@]+@                    # a password inside an address
+    """,
+    re.VERBOSE,
+)
+_RUN = re.compile(r"[A-Za-z0-9+]{24,}")
+_SECRET_NAME = re.compile(
+    r"(^|_)(TOKEN|SECRET|PASSWORD|PASSWD|API_?KEY|ACCESS_?KEY|SECRET_?KEY|PRIVATE_?KEY)$", re.IGNORECASE
+)
+_CHANGES = re.compile(r"(?<=[a-z])(?=[A-Z0-9])|(?<=[A-Z])(?=[0-9])|(?<=[0-9])(?=[A-Za-z])")
+
+
+def looks_secret(text: str) -> bool:
+    """Whether the text has the form of a token, a key or a password in an address."""
+    return bool(_KNOWN.search(text)) or any(_looks_random(run[0]) for run in _RUN.finditer(text))
+
+
+def names_secret(name: str) -> bool:
+    """Whether a variable of this name holds a secret (`HF_TOKEN`, `DB_PASSWORD`)."""
+    return bool(_SECRET_NAME.search(name))
+
+
+def _looks_random(run: str) -> bool:
+    """Long, of three kinds of character, and changing kind all the time; words in camelCase and hexadecimal digests
+    are not."""
+    kinds = (re.search("[a-z]", run), re.search("[A-Z]", run), re.search("[0-9]", run))
+    return all(kinds) and len(_CHANGES.findall(run)) >= len(run) / 5
+
+
+def show(text: str, limit: int = 60) -> str:
+    """The text as it may appear in a message: secrets masked, long text cut, one line."""
+    if looks_secret(text):
+        return "(a secret, not shown)"
+    line = " ".join(text.split())
+    return f"`{line[: limit - 1]}…`" if len(line) > limit else f"`{line}`"
+
+
+_HINT = (
+    "keep it in an environment variable, a file or a Kubernetes Secret, and refer to it (env, file, or secret and key)"
+)
+
+
+def find_secrets(origin: Origin) -> Iterator[Problem]:
+    """Every word of the document that looks like a secret, and every variable that is named like one."""
+    for path, node in origin.tree.walk():
+        if looks_secret(node.written):
+            place = origin.lines.place(node.index)
+            shown = tuple(step if isinstance(step, int) or not looks_secret(step) else "(secret)" for step in path)
+            yield Problem(shown, "this looks like a secret; secrets do not belong in a file", _HINT, place=place)
+        elif node.entries and "name" in node.entries and "value" in node.entries and "env" in path:
+            name, value = node.entries["name"][1], node.entries["value"][1]
+            if names_secret(name.written) and value.written and not looks_secret(value.written):
+                message = f"the value of {show(name.written)} is a secret by its name; secrets do not belong in a file"
+                yield Problem(
+                    (*path, "value"),
+                    message,
+                    "write valueFrom: with env, file, or secret and key",
+                    place=origin.lines.place(value.index),
+                )

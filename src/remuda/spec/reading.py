@@ -1,0 +1,192 @@
+"""Texts → documents → checked objects, and all that is wrong on the way.
+
+Does: form (`tree`), kind, fields (pydantic, in the words of `explain`), rules over fields, secrets, clashes between
+objects.
+Does not know: where texts come from.
+Called by: `loading`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from difflib import get_close_matches
+
+from pydantic import ValidationError
+from pydantic.alias_generators import to_camel
+from pydantic_core import ErrorDetails
+
+from remuda.spec.clashes import find_clashes
+from remuda.spec.credentials import find_secrets, show
+from remuda.spec.explain import explain
+from remuda.spec.fields import shape_at
+from remuda.spec.gateway import ModelGateway
+from remuda.spec.lines import Lines
+from remuda.spec.loading import AnyKind, Loaded, Origin, identify
+from remuda.spec.model import Model
+from remuda.spec.problem import FieldPath, Place, Problem, SpecError
+from remuda.spec.shape import API_VERSION
+from remuda.spec.tenant import Tenant
+from remuda.spec.tree import Node, parse_documents
+
+KINDS: dict[str, type[AnyKind]] = {"Model": Model, "ModelGateway": ModelGateway, "Tenant": Tenant}
+
+
+def read_texts(texts: Iterable[Lines | Problem]) -> Loaded:
+    """Check all texts together. Raises SpecError with every problem, sorted by position."""
+    problems: list[Problem] = []
+    found: list[tuple[AnyKind, Origin]] = []
+    for lines in texts:
+        if isinstance(lines, Problem):
+            problems.append(lines)
+            continue
+        trees, form_problems = parse_documents(lines)
+        origins = [Origin(lines, tree) for tree in trees if not _is_empty(tree)]
+        if not origins and not form_problems:
+            form_problems = [
+                Problem((), "is empty", "write a Model; examples/laptop.yaml is a short one", place=lines.place(0))
+            ]
+        problems += form_problems
+        for origin in origins:
+            secrets = list(find_secrets(origin))
+            written = _read_document(origin)
+            if isinstance(written, AnyKind):
+                found.append((written, origin))
+                problems += secrets
+            else:
+                taken = {problem.place for problem in secrets}
+                problems += secrets + [problem for problem in written if problem.place not in taken]
+    problems += find_clashes(found)
+    if problems:
+        raise SpecError(sorted(problems, key=_position))
+    return _collect(found)
+
+
+def _is_empty(tree: Node) -> bool:
+    return tree.plain and tree.scalar is None
+
+
+def _position(problem: Problem) -> Place:
+    return problem.place or Place("", 0, 0)
+
+
+def _collect(found: Sequence[tuple[AnyKind, Origin]]) -> Loaded:
+    objects = [written for written, _ in found]
+    return Loaded(
+        models=tuple(each for each in objects if isinstance(each, Model)),
+        gateways=tuple(each for each in objects if isinstance(each, ModelGateway)),
+        tenants=tuple(each for each in objects if isinstance(each, Tenant)),
+        origins={identify(written): origin for written, origin in found},
+    )
+
+
+def _read_document(origin: Origin) -> AnyKind | list[Problem]:
+    kind = _find_kind(origin)
+    if isinstance(kind, list):
+        return kind
+    try:
+        return kind.model_validate(origin.tree.value(), by_alias=True, by_name=False)
+    except ValidationError as error:
+        problems = [_locate(origin, kind, detail) for detail in error.errors(include_url=False, include_input=False)]
+        places = {problem.place for problem in problems}
+        return problems + [broken for broken in _find_broken_rules(origin, kind) if broken.place not in places]
+
+
+def _find_kind(origin: Origin) -> type[AnyKind] | list[Problem]:
+    tree = origin.tree
+    if tree.entries is None:
+        message = "must be a mapping with apiVersion, kind, metadata and spec"
+        return [Problem((), message, "see examples/laptop.yaml", place=origin.place(()))]
+    problems = []
+    kind = str(tree.entries["kind"][1].scalar) if "kind" in tree.entries else ""
+    if kind not in KINDS:
+        problems.append(Problem(("kind",), *_explain_kind(kind), place=origin.place(("kind",))))
+    version = tree.entries["apiVersion"][1] if "apiVersion" in tree.entries else None
+    if version is None or version.scalar != API_VERSION:
+        said = f"{show(version.written)} is not known" if version and version.written else "is missing"
+        if kind in KINDS or not kind or version is None:
+            problems.append(
+                Problem(("apiVersion",), said, f"write apiVersion: {API_VERSION}", place=origin.place(("apiVersion",)))
+            )
+    return problems or KINDS[kind]
+
+
+_KIND_MEANT = {
+    "Gateway": "ModelGateway",
+    "InferenceGateway": "ModelGateway",
+    "User": "Tenant",
+    "LLM": "Model",
+    "InferenceService": "Model",
+}
+
+
+def _explain_kind(kind: str) -> tuple[str, str]:
+    if not kind:
+        return "is missing", "write kind: Model (or ModelGateway, Tenant)"
+    if kind == "List":
+        return "a List is not read", "write its items as documents of their own, separated by ---"
+    near = _KIND_MEANT.get(kind) or next(iter(get_close_matches(kind.capitalize(), KINDS, 1, cutoff=0.7)), None)
+    hint = (
+        f"did you mean {near}?"
+        if near
+        else "Remuda reads Model, ModelGateway and Tenant; apply other kinds with kubectl"
+    )
+    return f"{show(kind)} is not a kind of Remuda", hint
+
+
+def _locate(origin: Origin, kind: type[AnyKind], detail: ErrorDetails) -> Problem:
+    path, is_key = _clean_path(tuple(detail["loc"]))
+    path += tuple((detail.get("ctx") or {}).get("at") or ())
+    node = _node_at(origin.tree, path)
+    unknown = detail["type"] == "extra_forbidden"
+    message, hint = explain(kind, path, _key_at(origin.tree, path) if is_key else node, detail)
+    at_key = unknown or is_key or detail["type"] == "missing"
+    return Problem(path, message, hint, place=origin.key_place(path) if at_key else origin.place(path))
+
+
+class _Written:
+    """A mapping seen as the shape it should be, for rules over its fields while some of them are wrong."""
+
+    def __init__(self, tree: Node) -> None:
+        self._entries = tree.entries or {}
+
+    def has(self, name: str) -> bool:
+        return to_camel(name) in self._entries
+
+    def __getattr__(self, name: str) -> object:
+        if not self.has(name):
+            raise AttributeError(name)
+        return self._entries[to_camel(name)][1].scalar
+
+
+def _find_broken_rules(origin: Origin, kind: type[AnyKind]) -> Iterator[Problem]:
+    """Rules over several fields. Pydantic skips them in an object that has any other problem; the author wants to see
+    them all."""
+    for path, node in origin.tree.walk():
+        shape = shape_at(kind, path) if node.entries is not None else None
+        for rule in shape.rules if shape is not None else ():
+            try:
+                holds = rule.holds(_Written(node))
+            except (AttributeError, TypeError):
+                continue
+            if not holds:
+                yield Problem((*path, *rule.at), rule.message, rule.hint, place=origin.place((*path, *rule.at)))
+
+
+def _clean_path(loc: FieldPath) -> tuple[FieldPath, bool]:
+    """Pydantic marks an error in a mapping's key by a last step `[key]`."""
+    is_key = bool(loc) and loc[-1] == "[key]"
+    return (loc[:-1] if is_key else loc), is_key
+
+
+def _node_at(tree: Node, path: FieldPath) -> Node | None:
+    node: Node | None = tree
+    for step in path:
+        found = node.step(step) if node else None
+        node = found[1] if found else None
+    return node
+
+
+def _key_at(tree: Node, path: FieldPath) -> Node | None:
+    parent = _node_at(tree, path[:-1])
+    found = parent.step(path[-1]) if parent and path else None
+    return found[0] if found else None

@@ -1,0 +1,62 @@
+"""What an unquoted word of YAML means: text, a number, true or false, or nothing.
+
+Does: read plain scalars as `kubectl` does (YAML 1.1 in Go's reading), so that a file means the same on a laptop and
+in a cluster.
+Does not know: the structure around them.
+Called by: `tree`.
+"""
+
+from __future__ import annotations
+
+import re
+
+Scalar = str | int | float | bool | None
+
+_TRUE = frozenset({"y", "Y", "yes", "Yes", "YES", "on", "On", "ON", "true", "True", "TRUE"})
+_FALSE = frozenset({"n", "N", "no", "No", "NO", "off", "Off", "OFF", "false", "False", "FALSE"})
+_NULL = frozenset({"", "~", "null", "Null", "NULL"})
+_INTEGER = re.compile(r"[-+]?[0-9][0-9_]{0,19}")
+_PREFIXED = re.compile(r"([-+]?)0([xob])([0-9a-fA-F_]{1,16})")
+_FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9][0-9_]*(\.[0-9_]*)?)([eE][-+]?[0-9]{1,4})?")
+_NOT_FINITE = re.compile(r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
+_BASES = {"x": 16, "o": 8, "b": 2}
+
+
+def resolve_plain(text: str) -> Scalar:
+    """The value of an unquoted scalar. `no` is False and `1:30` is text, as in kubectl."""
+    if text in _NULL:
+        return None
+    if text in _TRUE:
+        return True
+    if text in _FALSE:
+        return False
+    if text[0] not in "+-.0123456789":
+        return text
+    return _resolve_number(text)
+
+
+def _resolve_number(text: str) -> Scalar:
+    if _INTEGER.fullmatch(text):
+        digits = text.lstrip("+-")
+        octal = len(digits) > 1 and digits[0] == "0" and not set(digits) & {"8", "9"}
+        return int(text.replace("_", ""), 8 if octal else 10)
+    if (match := _PREFIXED.fullmatch(text)) and match[3].strip("_"):
+        try:
+            return int(match[1] + match[3].replace("_", ""), _BASES[match[2]])
+        except ValueError:
+            return text
+    if _NOT_FINITE.fullmatch(text):
+        return float(text.replace(".", ""))
+    if _FLOAT.fullmatch(text):
+        return float(text.replace("_", ""))
+    return text
+
+
+def describe(value: object) -> str:
+    """The kind of a value in a user's words."""
+    if value is None:
+        return "nothing"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    names = {str: "text", int: "a number", float: "a number", dict: "a mapping", list: "a list"}
+    return names.get(type(value), "something else")
