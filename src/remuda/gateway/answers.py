@@ -145,6 +145,10 @@ class Code(enum.StrEnum):
         "shutting_down", 503, "server_error", Hop.GATEWAY, Outcome.SHUTTING_DOWN,
         "The gateway finishes the requests it has and takes no new ones.",
     )  # fmt: skip
+    ENGINE_REFUSED = (
+        "engine_refused", 400, "invalid_request_error", Hop.CLIENT, Outcome.REJECTED_BY_ENGINE,
+        "The engine refused one entry of a batch; the message has its own words. (Alone, its answer is relayed.)",
+    )  # fmt: skip
     ENGINE_UNREACHABLE = (
         "engine_unreachable", 502, "server_error", Hop.ENGINE, Outcome.UPSTREAM_REFUSED,
         "No engine of the model accepted a connection.",
@@ -236,9 +240,13 @@ LONGEST_QUOTE = 200
 _CHALLENGE = (("www-authenticate", 'Bearer realm="remuda"'),)
 
 
-def _quote(value: str) -> str:
+def cut(text: str) -> str:
     """A client's own words, cut: an answer never grows with what was sent."""
-    return repr(value if len(value) <= LONGEST_QUOTE else value[:LONGEST_QUOTE] + "…")
+    return text if len(text) <= LONGEST_QUOTE else text[:LONGEST_QUOTE] + "…"
+
+
+def _quote(value: str) -> str:
+    return repr(cut(value))
 
 
 def _list(names: Iterable[str]) -> str:
@@ -346,6 +354,13 @@ def engine_timeout(model: str, limit_s: float) -> Problem:
 
 def stream_broken(detail: str) -> Problem:
     return Problem(Code.STREAM_BROKEN, f"The engine failed in the middle of this answer: {detail}.")
+
+
+def engine_refused(model: str, status: int, detail: str) -> Problem:
+    message = (
+        f"The engine of the model {_quote(model)} refused this request ({status}): {cut(detail) or 'no reason given'}"
+    )
+    return Problem(Code.ENGINE_REFUSED, message)
 
 
 SHUTTING_DOWN = Problem(

