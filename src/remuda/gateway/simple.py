@@ -68,11 +68,21 @@ _entries_decoder = msgspec.json.Decoder(list[msgspec.Raw])
 def parse_generate(body: bytes) -> Generate | Problem:
     """A request, or what is wrong with it."""
     try:
-        return _generate_decoder.decode(body)
-    except msgspec.ValidationError as error:
-        return _explain(error, body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        return answers.invalid_json(str(error))
+        try:
+            return _generate_decoder.decode(body)
+        except msgspec.ValidationError as error:
+            return _explain(error, body)
+    except _UNREADABLE as error:
+        return _not_json(error)
+
+
+_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+
+
+def _not_json(error: Exception) -> Problem:
+    if isinstance(error, UnicodeDecodeError):
+        return answers.invalid_json("it is not UTF-8")
+    return answers.invalid_json("it is nested too deeply" if isinstance(error, RecursionError) else str(error))
 
 
 def parse_batch(body: bytes, most_entries: int = MOST_BATCH_ENTRIES) -> list[Generate | Problem] | Problem:
@@ -81,8 +91,8 @@ def parse_batch(body: bytes, most_entries: int = MOST_BATCH_ENTRIES) -> list[Gen
         entries = _entries_decoder.decode(_unwrap(body))
     except msgspec.ValidationError:
         return answers.invalid_value("requests", 'must be a list of requests, alone or as {"requests": […]}')
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        return answers.invalid_json(str(error))
+    except _UNREADABLE as error:
+        return _not_json(error)
     if len(entries) > most_entries:
         return answers.invalid_value("requests", f"{len(entries)} entries; a batch takes at most {most_entries}")
     return [_parse_entry(bytes(entry)) for entry in entries]
@@ -111,8 +121,6 @@ def _explain(error: msgspec.ValidationError, body: bytes) -> Problem:
         fields = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
     except msgspec.ValidationError:
         return answers.ASK_FOR_OBJECT
-    except msgspec.DecodeError as malformed:
-        return answers.invalid_json(str(malformed))
     for unknown in sorted(fields.keys() - RULES.keys()):
         near = get_close_matches(unknown, RULES, n=1)
         hint = f"did you mean {near[0]}?" if near else "it takes " + ", ".join(RULES)
