@@ -41,8 +41,9 @@ async def _stream(address: talk.Address, route: ModelRoute, question: str, emit:
             chat="chat" in route.capabilities,
         )
         async for piece in pieces:
-            tokens += bool(piece)
-            emit(events.AnswerText(text=piece))
+            tokens = piece.tokens or tokens
+            if piece.text:
+                emit(events.AnswerText(text=piece.text))
     except talk.TalkError as error:
         return events.AnswerEnd(problem=error.message)
     return events.AnswerEnd(tokens=tokens, seconds=time.monotonic() - began_s)
@@ -51,7 +52,7 @@ async def _stream(address: talk.Address, route: ModelRoute, question: str, emit:
 def _pick_address(route: ModelRoute, plan: FleetPlan, url: str) -> talk.Address:
     key = os.environ.get("REMUDA_API_KEY", "")
     if key or not plan.needs_key:
-        return talk.Address(url, key)
+        return talk.Address(url, key, is_ours=True)
     engine = route.endpoints[0]
     return talk.Address(render_engine_url(engine), engine.api_key or "")
 

@@ -83,8 +83,8 @@ def find_listener(port: int) -> int | None:
 
 
 def _holds_any(folder: Path, wanted: set[str]) -> bool:
-    with contextlib.suppress(OSError):
-        for entry in os.scandir(folder):
+    with contextlib.suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
             with contextlib.suppress(OSError):
                 if os.readlink(entry.path) in wanted:
                     return True

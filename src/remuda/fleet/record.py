@@ -11,7 +11,7 @@ import fcntl
 import json
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -111,13 +111,17 @@ def clean_leftovers(folder: Path) -> None:
 
 
 def _stop_orphans(record: FleetRecord) -> None:
-    orphans = [child for child in record.children.values() if is_alive(child)]
-    deadline_s = time.monotonic() + ORPHAN_GRACE_S
-    while orphans and time.monotonic() < deadline_s:
-        time.sleep(_POLL_S)
-        orphans = [child for child in orphans if is_alive(child)]
-    for orphan in orphans:
+    for orphan in _wait_for_exits(record.children.values()):
         stop_group(orphan)
+    _wait_for_exits(record.children.values())
+
+
+def _wait_for_exits(processes: Iterable[ProcessId]) -> list[ProcessId]:
+    """Those that still live after the grace."""
+    deadline_s = time.monotonic() + ORPHAN_GRACE_S
+    while (alive := [process for process in processes if is_alive(process)]) and time.monotonic() < deadline_s:
+        time.sleep(_POLL_S)
+    return alive
 
 
 def is_claimed(folder: Path) -> bool:

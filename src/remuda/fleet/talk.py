@@ -30,6 +30,8 @@ class Address:
     url: str
     """Without /v1 and without a slash at the end."""
     api_key: str = field(default="", repr=False)
+    is_ours: bool = False
+    """Our own gateway on this machine: its certificate names the host clients use, not the loopback we use."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,11 +47,26 @@ class Wish:
         return {name: value for name, value in fields.items() if value is not None}
 
 
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A part of an answer. The last one counts the tokens of all."""
+
+    text: str = ""
+    tokens: int | None = None
+
+
+NO_WISH = Wish()
+
+
 async def stream_answer(
-    address: Address, model: str, messages: Sequence[Message], wish: Wish = Wish(), *, chat: bool = True
-) -> AsyncIterator[str]:
-    """The answer to `messages`, piece by piece; with `chat` off, the last message is completed as plain text."""
-    body: dict[str, Any] = {"model": model, "stream": True, **wish.render()}
+    address: Address, model: str, messages: Sequence[Message], wish: Wish = NO_WISH, *, chat: bool = True
+) -> AsyncIterator[Piece]:
+    """The answer to `messages`, piece by piece; with `chat` off, the last message is completed as plain text.
+
+    An empty `model` lets the gateway choose one.
+    """
+    named = {"model": model} if model else {}
+    body: dict[str, Any] = {**named, "stream": True, "stream_options": {"include_usage": True}, **wish.render()}
     if chat:
         path, body["messages"] = "/v1/chat/completions", list(messages)
     else:
@@ -77,7 +94,10 @@ async def _client(address: Address) -> AsyncIterator[httpx.AsyncClient]:
     headers = {"Authorization": f"Bearer {address.api_key}"} if address.api_key else {}
     timeout = httpx.Timeout(ANSWER_TIMEOUT_S, connect=CONNECT_TIMEOUT_S)
     # trust_env off: a proxy of the environment has no business between us and this machine
-    async with httpx.AsyncClient(base_url=address.url, headers=headers, timeout=timeout, trust_env=False) as client:
+    client = httpx.AsyncClient(
+        base_url=address.url, headers=headers, timeout=timeout, trust_env=False, verify=not address.is_ours
+    )
+    async with client:
         try:
             yield client
         except httpx.ConnectError as error:
@@ -88,13 +108,13 @@ async def _client(address: Address) -> AsyncIterator[httpx.AsyncClient]:
             raise TalkError(f"the answer broke off: {error or type(error).__name__}") from error
 
 
-def _read_piece(piece: dict[str, Any]) -> str:
+def _read_piece(piece: dict[str, Any]) -> Piece:
     if "error" in piece:
         error = piece["error"]
         raise TalkError(str(error.get("message", error) if isinstance(error, dict) else error))
-    choices = piece.get("choices") or [{}]
-    choice = choices[0]
-    return choice.get("delta", {}).get("content") or choice.get("text") or ""
+    choice = (piece.get("choices") or [{}])[0]
+    usage = piece.get("usage") or {}
+    return Piece(choice.get("delta", {}).get("content") or choice.get("text") or "", usage.get("completion_tokens"))
 
 
 def _explain_answer(status: int, body: bytes) -> TalkError:

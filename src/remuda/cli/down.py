@@ -1,0 +1,63 @@
+"""`remuda down`: ask the fleet to stop, show how it does, return when nothing is left."""
+
+import os
+import signal
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from remuda.cli import progress
+
+if TYPE_CHECKING:
+    from remuda.fleet.record import FleetRecord
+
+GONE_S = 10.0  # after its last event a fleet only has to exit
+_POLL_S = 0.05
+
+
+@click.command(short_help="Stop the fleet: running requests finish first.")
+@click.option("--cut", is_flag=True, help="Do not wait for running requests.")
+def command(cut: bool) -> None:
+    """Stop the fleet: running requests finish first.
+
+    Returns when no process of it is left. With --cut, running requests are broken off, and a fleet that does not answer
+    is killed (its engines end with it).
+    """
+    from remuda.engine.home import Home
+    from remuda.fleet import control
+    from remuda.fleet.errors import FleetAbsentError, FleetError
+    from remuda.fleet.record import read_record
+
+    folder = Home.from_environment().state
+    record = read_record(folder)
+    with progress.open_view() as view:
+        try:
+            for event in control.ask_down(folder, cut=cut):
+                view.show(event)
+        except FleetAbsentError:
+            raise
+        except FleetError:
+            if not cut or record is None:
+                raise
+            _kill(record)
+    _wait_until_gone(folder)
+
+
+def _kill(record: "FleetRecord") -> None:
+    from remuda.fleet.processes import is_alive
+
+    if is_alive(record.process):
+        os.kill(record.pid, signal.SIGKILL)
+
+
+def _wait_until_gone(folder: Path) -> None:
+    from remuda.fleet.errors import FleetError
+    from remuda.fleet.record import is_claimed
+
+    deadline_s = time.monotonic() + GONE_S
+    while is_claimed(folder):
+        if time.monotonic() > deadline_s:
+            raise FleetError("the fleet has not ended yet", "`remuda down --cut` kills it")
+        time.sleep(_POLL_S)

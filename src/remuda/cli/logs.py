@@ -1,0 +1,95 @@
+"""`remuda logs`: the log files of engines, gateway and fleet, also when nothing runs any more."""
+
+import os
+import sys
+import time
+from collections import deque
+from pathlib import Path
+
+import click
+
+from remuda.cli import output
+
+POLL_S = 0.2
+
+
+@click.command(short_help="Show the logs of the engines and the gateway.")
+@click.argument("name", metavar="[MODEL]", required=False)
+@click.option("-f", "--follow", is_flag=True, help="Go on until Ctrl-C.")
+@click.option("-n", "--lines", default=50, type=click.IntRange(0), show_default=True, help="Lines to begin with.")
+def command(name: str | None, follow: bool, lines: int) -> None:
+    """Show the logs of the engines and the gateway.
+
+    MODEL is a model's name, one engine of it (NAME-0), `gateway` or `fleet`; without it all are shown. Logs stay when
+    the fleet is gone.
+    """
+    from remuda.engine.home import Home
+
+    folder = Home.from_environment().logs
+    paths = find_logs(folder, name)
+    tails = [Tail(path, path.stem if len(paths) > 1 else "") for path in paths]
+    for tail in tails:
+        tail.show_last(lines)
+    while follow:
+        news = [tail.show_new() for tail in tails]
+        if not any(news):
+            sys.stdout.flush()
+            time.sleep(POLL_S)
+
+
+def find_logs(folder: Path, name: str | None) -> list[Path]:
+    """The logs that `name` means: a model's engines, one engine, `gateway`, `fleet`; all without a name."""
+    from remuda.fleet.errors import FleetError
+
+    known = sorted(folder.glob("*.log"))
+    if not known:
+        raise FleetError(f"there are no logs in {folder}", "start a fleet with `remuda up`")
+    if name is None:
+        return known
+    found = [path for path in known if path.stem == name or path.stem.rpartition("-")[0] == name]
+    if not found:
+        raise FleetError(f"there is no log of {name}", f"there are: {', '.join(path.stem for path in known)}")
+    return found
+
+
+class Tail:
+    """One log file, followed over truncation and rotation."""
+
+    def __init__(self, path: Path, label: str) -> None:
+        self._path = path
+        self._prefix = output.paint(f"{label} | ", "cyan") if label else ""
+        self._file = path.open(errors="replace")
+        self._partial = ""
+
+    def show_last(self, count: int) -> None:
+        """The last `count` lines there are."""
+        for line in deque(self._file, maxlen=count):
+            self._show(line)
+
+    def show_new(self) -> bool:
+        """What was written since; whether there was anything."""
+        text = self._file.read()
+        if not text:
+            return self._reopen_if_rotated()
+        *lines, self._partial = (self._partial + text).split("\n")
+        for line in lines:
+            self._show(line)
+        return True
+
+    def _show(self, line: str) -> None:
+        print(self._prefix + line.rstrip("\n"), flush=False)
+
+    def _reopen_if_rotated(self) -> bool:
+        try:
+            now = self._path.stat()
+        except FileNotFoundError:
+            return False
+        here = self._path.open(errors="replace") if now.st_ino != os.fstat(self._file.fileno()).st_ino else None
+        if here is None and now.st_size >= self._file.tell():
+            return False
+        if here is not None:
+            self._file.close()
+            self._file = here
+        else:
+            self._file.seek(0)
+        return True

@@ -1,0 +1,84 @@
+"""`remuda up`: plan, show, apply."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from remuda.cli import output, progress
+
+if TYPE_CHECKING:
+    from remuda.engine.home import Home
+    from remuda.fleet.plan import FleetPlan
+
+EXIT_INTERRUPTED = 130
+FileArgument = click.Path(exists=True, dir_okay=False, path_type=Path)
+
+
+@click.command(short_help="Serve the models of FILE on this machine.")
+@click.argument("files", metavar="[FILE]...", nargs=-1, type=click.Path(path_type=Path))
+@click.option("-d", "--detach", is_flag=True, help="Return when the fleet is ready; it goes on in the background.")
+@click.option("--port", type=click.IntRange(0, 65535), help="Port of the gateway; 0 takes any free one.")
+@click.option("--dry-run", is_flag=True, help="Show what would run, and stop.")
+def command(files: tuple[Path, ...], detach: bool, port: int | None, dry_run: bool) -> int:
+    """Serve the models of FILE on this machine.
+
+    Installs vLLM if it is missing, fetches weights, starts the engines and a gateway in front of them, lets a model
+    answer once, and serves until Ctrl-C, which lets running requests finish. Without FILE, a small model that comes
+    with Remuda is served on the CPU.
+    """
+    from remuda.engine.home import Home
+    from remuda.fleet.plan import plan_fleet
+
+    plan = plan_fleet(files, port)
+    show_plan(plan)
+    if dry_run:
+        return 0
+    home = Home.from_environment()
+    return _launch(files, port, home) if detach else _serve(plan, home)
+
+
+def show_plan(plan: "FleetPlan") -> None:
+    """What is about to run, before it runs."""
+    rows = []
+    for model in plan.models:
+        settings = model.spec.engine
+        remote = model.spec.endpoints
+        rows.append(
+            (
+                model.served_name,
+                model.spec.source or ", ".join(endpoint.url for endpoint in remote or ()),
+                "already running" if remote else f"vLLM {settings.version}",
+                str(len(remote)) if remote else str(model.spec.start_replicas),
+            )
+        )
+    table = output.render_table(("MODEL", "SOURCE", "ENGINE", "REPLICAS"), rows, output.terminal_width(sys.stderr))
+    click.echo(table + "\n", err=True)
+    for note in plan.notes:
+        output.show_note("note", note)
+
+
+def _serve(plan: "FleetPlan", home: "Home") -> int:
+    from remuda.fleet import app
+
+    with progress.open_view() as view:
+        became_ready = app.serve(plan, home, view.show)
+    return 0 if became_ready else EXIT_INTERRUPTED
+
+
+def _launch(files: tuple[Path, ...], port: int | None, home: "Home") -> int:
+    from remuda.fleet import detach
+    from remuda.fleet.plan import LAPTOP_FILE
+
+    launch = detach.launch(files or (LAPTOP_FILE,), port, home)
+    with progress.open_view() as view:
+        try:
+            for event in launch.follow():
+                view.show(event)
+        except KeyboardInterrupt:
+            launch.interrupt()
+            launch.wait()
+            return EXIT_INTERRUPTED
+    click.echo("It serves in the background: `remuda status`, `remuda logs -f`, `remuda down`.", err=True)
+    return 0

@@ -1,0 +1,133 @@
+"""`remuda up -d`: a fleet in a session of its own, and the launcher that waits beside it until it is ready.
+
+The launcher starts `python -m remuda.fleet.detach --fd N` and reads its events from a socketpair until Ready or
+Failed. From then on the fleet goes on alone; a launcher that is killed earlier is not missed. Called by `cli.up`.
+"""
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from remuda.engine.home import Home
+from remuda.errors import RemudaError
+from remuda.fleet import events
+from remuda.fleet.errors import FleetError, explain_os_error
+from remuda.fleet.gateway_child import open_log
+
+LOG_NAME = "fleet.log"
+
+
+class Launch:
+    """A fleet on its way up in another session."""
+
+    def __init__(self, process: subprocess.Popen[bytes], channel: socket.socket, log_path: Path) -> None:
+        self._process = process
+        self._channel = channel
+        self._log_path = log_path
+
+    def follow(self) -> Iterator[events.AnyEvent]:
+        """Its events until it is ready, or is gone. Raises what it failed with."""
+        with self._channel.makefile("rb") as lines:
+            for line in lines:
+                event = events.parse_line(line)
+                if isinstance(event, events.Failed):
+                    raise FleetError(event.message, event.hint)
+                yield event
+                if isinstance(event, events.Ready):
+                    return
+        status = self._process.wait()
+        raise FleetError(f"the fleet ended with status {status} before it was ready", f"its log: {self._log_path}")
+
+    def interrupt(self) -> None:
+        """Tell it to stop; what it says on its way is still to be followed."""
+        with contextlib.suppress(ProcessLookupError):
+            self._process.send_signal(signal.SIGTERM)
+
+    def wait(self) -> None:
+        """Until it is gone."""
+        self._process.wait()
+
+
+def launch(files: Sequence[Path], port: int | None, home: Home) -> Launch:
+    """Start a fleet in its own session."""
+    ours, theirs = socket.socketpair()
+    log_path = home.logs / LOG_NAME
+    command = [sys.executable, "-m", "remuda.fleet.detach", "--fd", str(theirs.fileno())]
+    try:
+        with theirs, open_log(log_path) as log:
+            process = subprocess.Popen(
+                command,
+                pass_fds=(theirs.fileno(),),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+    except OSError as error:
+        ours.close()
+        raise explain_os_error(error) from error
+    order = {"files": [str(path.absolute()) for path in files], "port": port}
+    ours.sendall(json.dumps(order).encode() + b"\n")
+    return Launch(process, ours, log_path)
+
+
+class Report:
+    """Events to the launcher as long as it listens, and to the log for ever."""
+
+    def __init__(self, channel: socket.socket) -> None:
+        self._channel: socket.socket | None = channel
+
+    def emit(self, event: events.AnyEvent) -> None:
+        """One event."""
+        line = events.render_line(event)
+        if not isinstance(event, events.AnswerText):
+            with contextlib.suppress(OSError):
+                sys.stderr.write(line.decode())
+                sys.stderr.flush()
+        if self._channel is None:
+            return
+        try:
+            self._channel.sendall(line)
+        except OSError:
+            self._channel = None
+        if isinstance(event, events.Ready):
+            self.hang_up()
+
+    def hang_up(self) -> None:
+        """The launcher has heard all it waits for."""
+        if self._channel is not None:
+            self._channel.close()
+            self._channel = None
+
+
+def main(arguments: Sequence[str]) -> int:
+    """The detached process: read the order, serve, report."""
+    from remuda.fleet import app, plan
+
+    channel = socket.socket(fileno=int(arguments[arguments.index("--fd") + 1]))
+    os.set_inheritable(channel.fileno(), False)
+    with channel.makefile("rb") as lines:
+        order = json.loads(lines.readline())
+    report = Report(channel)
+    try:
+        app.serve(
+            plan.plan_fleet([Path(name) for name in order["files"]], order["port"]),
+            Home.from_environment(),
+            report.emit,
+        )
+    except RemudaError as error:
+        report.emit(events.Failed(message=error.message, hint=error.hint))
+        return error.exit_status
+    finally:
+        report.hang_up()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv))

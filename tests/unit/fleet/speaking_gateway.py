@@ -1,0 +1,64 @@
+"""A gateway process for the supervisor's tests: it speaks the control protocol and answers every chat with one word.
+
+What it was told is appended to the file named in SAID, one JSON line each. MODE makes it misbehave.
+"""
+
+import http.server
+import json
+import os
+import socket
+import sys
+import threading
+
+MODE = os.environ.get("MODE", "")
+
+
+class Answer(http.server.BaseHTTPRequestHandler):
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["content-length"]))
+        self.send_response(200)
+        self.send_header("content-type", "text/event-stream")
+        self.end_headers()
+        for piece in (
+            {"choices": [{"delta": {"content": "Hello."}}]},
+            {"choices": [], "usage": {"completion_tokens": 2}},
+        ):
+            self.wfile.write(f"data: {json.dumps(piece)}\n\n".encode())
+        self.wfile.write(b"data: [DONE]\n\n")
+
+    def do_GET(self) -> None:
+        body = b'remuda_gateway_requests_total{model="demo",outcome="completed"} 7\n'
+        self.send_response(200)
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *arguments: object) -> None:
+        pass
+
+
+def main() -> None:
+    channel = socket.socket(fileno=int(sys.argv[-1]))
+    lines = channel.makefile("rb")
+
+    def say(message: dict[str, object]) -> None:
+        channel.sendall(json.dumps(message).encode() + b"\n")
+
+    settings = json.loads(lines.readline())["settings"]
+    if MODE == "refuses":
+        say({"event": "problem", "message": "cannot read the certificate: /nowhere", "hint": "check the path"})
+        sys.exit(1)
+    if MODE == "dies":
+        sys.exit(3)
+    server = http.server.ThreadingHTTPServer((settings["host"], settings["port"]), Answer)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    say({"event": "listening", "port": server.server_address[1]})
+    for line in lines:
+        with open(os.environ["SAID"], "ab") as said:
+            said.write(line)
+    if MODE == "hangs":
+        threading.Event().wait()
+    say({"event": "drained"})
+
+
+main()

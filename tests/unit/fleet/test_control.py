@@ -1,0 +1,101 @@
+import asyncio
+import contextlib
+import os
+import stat
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from remuda.fleet import control, events, record
+from remuda.fleet.errors import FleetAbsentError, FleetError
+from remuda.fleet.snapshot import FleetSnapshot, GatewaySnapshot
+
+SNAPSHOT = FleetSnapshot(
+    version="0",
+    phase="serving",
+    pid=1,
+    started_at=2.0,
+    files=("a.yaml",),
+    gateway=GatewaySnapshot(state="listening", reason="", url="http://127.0.0.1:1", auth="open"),
+    engines=(),
+)
+
+
+class Desk:
+    """A fleet that stops when asked."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, bool]] = []
+
+    async def describe(self) -> FleetSnapshot:
+        return SNAPSHOT
+
+    def request_stop(self, reason: str, *, cut: bool = False) -> None:
+        self.asked.append((reason, cut))
+
+    async def follow(self) -> AsyncIterator[events.AnyEvent]:
+        yield events.Stopping(reason="asked")
+        yield events.Stopped()
+
+
+@contextlib.asynccontextmanager
+async def serving(folder: Path, desk: Desk) -> AsyncIterator[None]:
+    with record.claim_home(folder):
+        server = await control.serve(control.listen(folder), desk)
+        yield
+        server.close()
+
+
+def long_folder(tmp_path: Path) -> Path:
+    return tmp_path / ("x" * 120) / "state"
+
+
+async def test_status_is_answered_also_from_a_folder_with_a_long_name(tmp_path: Path) -> None:
+    folder = long_folder(tmp_path)
+    async with serving(folder, Desk()):
+        assert await asyncio.to_thread(control.ask_status, folder) == SNAPSHOT
+
+
+async def test_down_yields_events_until_the_fleet_is_gone(tmp_path: Path) -> None:
+    desk = Desk()
+    async with serving(tmp_path, desk):
+        told = await asyncio.to_thread(lambda: list(control.ask_down(tmp_path, cut=True)))
+    assert told == [events.Stopping(reason="asked"), events.Stopped()]
+    assert desk.asked == [("`remuda down`", True)]
+
+
+async def test_socket_is_for_the_owner_alone(tmp_path: Path) -> None:
+    async with serving(tmp_path, Desk()):
+        assert stat.S_IMODE((tmp_path / record.SOCKET_NAME).stat().st_mode) == 0o600
+
+
+async def test_nonsense_on_the_socket_harms_nobody(tmp_path: Path) -> None:
+    async with serving(tmp_path, Desk()):
+        for nonsense in (b"\n", b"{\n", b'{"ask": "dance"}\n', b"[1]\n", b"\xff\xfe\n", b""):
+            reader, writer = await asyncio.open_unix_connection(str(tmp_path / record.SOCKET_NAME))
+            writer.write(nonsense)
+            writer.write_eof()
+            assert await reader.read() == b""
+            writer.close()
+        assert await asyncio.to_thread(control.ask_status, tmp_path) == SNAPSHOT
+
+
+def test_no_fleet_is_told(tmp_path: Path) -> None:
+    with pytest.raises(FleetAbsentError) as caught:
+        control.ask_status(tmp_path)
+    assert str(caught.value) == "no fleet is running\nhint: start one with `remuda up`"
+
+
+def test_fleet_that_was_killed_is_told(tmp_path: Path) -> None:
+    record.write_record(tmp_path, record.describe_self("http://127.0.0.1:1", (), {}))
+    with pytest.raises(FleetAbsentError) as caught:
+        control.ask_status(tmp_path)
+    assert caught.value.message == f"the fleet that served http://127.0.0.1:1 is gone: process {os.getpid()} ended"
+
+
+def test_fleet_that_does_not_answer_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(control, "ANSWER_TIMEOUT_S", 0.05)
+    with record.claim_home(tmp_path), control.listen(tmp_path), pytest.raises(FleetError) as caught:
+        control.ask_status(tmp_path)
+    assert caught.value.message == "the fleet runs but does not answer"

@@ -1,0 +1,117 @@
+import asyncio
+import json
+import os
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from remuda.fleet.gateway_child import GatewayChild, GatewayStartError, GatewayState, GatewayStatus
+
+DOUBLE = (sys.executable, str(Path(__file__).with_name("speaking_gateway.py")), "--fd")
+SETTINGS = {"host": "127.0.0.1", "port": 0}
+DEADLINE_S = 20.0
+
+
+@pytest.fixture
+def said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    path = tmp_path / "said"
+    monkeypatch.setenv("SAID", str(path))
+    return path
+
+
+class Watched:
+    """A child and what it reported."""
+
+    def __init__(self, tmp_path: Path) -> None:
+        self.seen: list[GatewayStatus] = []
+        self._news = asyncio.Event()
+        self.child = GatewayChild(SETTINGS, self._see, tmp_path / "gateway.log", DOUBLE)
+
+    def _see(self, status: GatewayStatus) -> None:
+        self.seen.append(status)
+        self._news.set()
+
+    async def until(self, condition: Callable[[GatewayStatus], bool]) -> GatewayStatus:
+        async with asyncio.timeout(DEADLINE_S):
+            while not condition(self.child.status):
+                self._news.clear()
+                await self._news.wait()
+        return self.child.status
+
+
+def is_listening(status: GatewayStatus) -> bool:
+    return status.state is GatewayState.LISTENING
+
+
+async def test_listens_takes_tables_and_drains(tmp_path: Path, said: Path) -> None:
+    watched = Watched(tmp_path)
+    run = asyncio.create_task(watched.child.run())
+    watched.child.push({"models": []})
+    status = await watched.until(is_listening)
+    assert status.port > 0
+    watched.child.push({"models": ["later"]})
+    await watched.child.drain(5)
+    await run
+    assert watched.child.status.state is GatewayState.STOPPED
+    assert [json.loads(line) for line in said.read_text().splitlines()] == [
+        {"table": {"models": []}},
+        {"table": {"models": ["later"]}},
+    ]
+    assert not Path(f"/proc/{status.pid}").exists()
+
+
+async def test_killed_gateway_comes_back_on_the_same_port_with_the_last_table(tmp_path: Path, said: Path) -> None:
+    watched = Watched(tmp_path)
+    run = asyncio.create_task(watched.child.run())
+    first = await watched.until(is_listening)
+    watched.child.push({"models": ["latest"]})
+    assert first.pid
+    os.kill(first.pid, signal.SIGKILL)
+    second = await watched.until(lambda status: is_listening(status) and status.restarts == 1)
+    assert second.port == first.port
+    assert [s.reason for s in watched.seen if s.state is GatewayState.BACKOFF] == ["killed by SIGKILL; again in 0.2 s"]
+    await watched.child.drain(5)
+    await run
+    assert json.loads(said.read_text().splitlines()[-1]) == {"table": {"models": ["latest"]}}
+
+
+@pytest.mark.parametrize(
+    ("mode", "message"),
+    [("refuses", "cannot read the certificate: /nowhere"), ("dies", "ended with status 3; its log: {log}")],
+)
+async def test_gateway_that_never_listened_says_why(
+    tmp_path: Path, said: Path, monkeypatch: pytest.MonkeyPatch, mode: str, message: str
+) -> None:
+    monkeypatch.setenv("MODE", mode)
+    watched = Watched(tmp_path)
+    with pytest.raises(GatewayStartError) as caught:
+        await watched.child.run()
+    assert caught.value.message == message.format(log=tmp_path / "gateway.log")
+
+
+async def test_gateway_that_does_not_drain_is_ended(
+    tmp_path: Path, said: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MODE", "hangs")
+    monkeypatch.setattr("remuda.fleet.gateway_child.LEAVE_S", 0.1)
+    watched = Watched(tmp_path)
+    run = asyncio.create_task(watched.child.run())
+    status = await watched.until(is_listening)
+    await watched.child.drain(0.1)
+    await run
+    assert not Path(f"/proc/{status.pid}").exists()
+
+
+async def test_socket_is_closed_to_other_children(tmp_path: Path, said: Path) -> None:
+    """A leaked descriptor would keep a dead supervisor's gateway alive."""
+    watched = Watched(tmp_path)
+    run = asyncio.create_task(watched.child.run())
+    await watched.until(is_listening)
+    probe = await asyncio.create_subprocess_exec("ls", "-l", "/proc/self/fd", stdout=asyncio.subprocess.PIPE)
+    output, _ = await probe.communicate()
+    assert output.count(b"socket:") == 0
+    await watched.child.drain(5)
+    await run
