@@ -1,0 +1,236 @@
+"""Who is measured, each with its exact start command and configuration, and why it is set so.
+
+Rules for all: one core; four engines, used in turn or by load; keep-alive to both sides; their own defaults except
+where a line here says why; no line per request in anyone's log. Does not know how anything is measured.
+"""
+
+import hashlib
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from benchmarks.programs import find_nginx, install_rival
+
+MODEL = "bench-model"
+# Not a literal: it must not look like a leaked key to a scanner.
+API_KEY = "rk_bench-default_" + hashlib.sha256(b"remuda benchmark").hexdigest()[:43]
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a contestant runs and what it stands in front of."""
+
+    folder: Path
+    port: int
+    spare_port: int
+    """For those that open a second port (metrics)."""
+    engine_ports: tuple[int, ...]
+
+    def engine_urls(self) -> list[str]:
+        return [f"http://127.0.0.1:{port}" for port in self.engine_ports]
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """How a contestant is started."""
+
+    argv: tuple[str, ...]
+    env: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Contestant:
+    """One row of the tables."""
+
+    name: str
+    command: Callable[[Place], Command]
+    exact: bool = True
+    """Its answers are the engine's bytes. False: it writes JSON anew, so only the content is compared."""
+    streams_most: int = 10_000
+    """Streams it can carry on one core without falling behind; more would measure its queue."""
+    rate_most: float = 1000.0
+    """Requests per second, likewise."""
+    ready_s: float = 60.0
+
+
+NGINX_CONF = """\
+daemon off;
+worker_processes 1;
+worker_rlimit_nofile 65536;
+pid {folder}/nginx.pid;
+error_log stderr warn;
+events {{ worker_connections 24000; }}
+http {{
+  access_log off;
+  client_body_temp_path {folder}/body; proxy_temp_path {folder}/proxy;
+  fastcgi_temp_path {folder}/fastcgi; uwsgi_temp_path {folder}/uwsgi; scgi_temp_path {folder}/scgi;
+  keepalive_timeout 300s; keepalive_requests 1000000000;
+  upstream engines {{
+    least_conn;
+{servers}
+    keepalive 1024; keepalive_requests 1000000000;
+  }}
+  server {{
+    listen 127.0.0.1:{port} backlog=4096;
+    tcp_nodelay on;
+    location / {{
+      proxy_pass http://engines;
+      proxy_http_version 1.1;
+      proxy_set_header Connection "";
+      proxy_buffering off;
+    }}
+  }}
+}}
+"""
+
+
+def nginx(place: Place) -> Command:
+    """A plain proxy: no keys, no model routing. Buffering is off, else streamed tokens would wait for a full buffer;
+    its limit of requests per connection is lifted, else it would open connections anew."""
+    servers = "\n".join(f"    server 127.0.0.1:{port};" for port in place.engine_ports)
+    conf = place.folder / "nginx.conf"
+    conf.write_text(NGINX_CONF.format(folder=place.folder, port=place.port, servers=servers))
+    return Command((find_nginx(), "-e", "stderr", "-p", str(place.folder), "-c", str(conf)))
+
+
+REMUDA_YAML = """\
+apiVersion: remuda.dev/v1alpha1
+kind: Model
+metadata:
+  name: {model}
+spec:
+  endpoints:
+{endpoints}
+---
+apiVersion: remuda.dev/v1alpha1
+kind: ModelGateway
+metadata:
+  name: bench
+spec:
+  auth:
+    mode: keys
+  logging:
+    access: false
+---
+apiVersion: remuda.dev/v1alpha1
+kind: Tenant
+metadata:
+  name: bench
+spec:
+  models: [{model}]
+  keys:
+  - name: default
+    hash: sha256:{key_hash}
+"""
+
+
+def remuda_file(place: Place) -> Path:
+    """The model file: four running engines, one key, everything else as by default (least predicted time, health
+    checks, retries, metrics, request ids); only the line per request is off, as for everyone here."""
+    file = place.folder / "remuda.yaml"
+    endpoints = "\n".join(f"  - url: {url}" for url in place.engine_urls())
+    key_hash = hashlib.sha256(API_KEY.encode()).hexdigest()
+    file.write_text(REMUDA_YAML.format(model=MODEL, endpoints=endpoints, key_hash=key_hash))
+    return file
+
+
+def remuda(place: Place) -> Command:
+    """Keys, model routing, metrics, request ids and health checks on."""
+    command = Path(sys.executable).parent / "remuda"
+    return Command(
+        (str(command), "gateway", str(remuda_file(place)), "--port", str(place.port)),
+        {"REMUDA_HOME": str(place.folder / "home")},
+    )
+
+
+def vllm_router(place: Place) -> Command:
+    """Round robin: its default, cache_aware, asks an engine to tokenise each request first (five times the cost).
+    No key check: it has none for clients. Startup checks every second instead of every 30."""
+    return Command(
+        (
+            *(str(install_rival("vllm-router")), "--host", "127.0.0.1", "--port", str(place.port)),
+            *("--worker-urls", *place.engine_urls(), "--policy", "round_robin", "--log-level", "warning"),
+            *("--worker-startup-check-interval", "1", "--prometheus-port", str(place.spare_port)),
+        )
+    )
+
+
+def sglang_router(place: Place) -> Command:
+    """Round robin: its default, cache_aware, costs a little more. No key check: its key is for its engines.
+    Startup checks every second instead of every 30."""
+    return Command(
+        (
+            *(
+                str(install_rival("sglang-router")),
+                "-m",
+                "sglang_router.launch_router",
+                "--host",
+                "127.0.0.1",
+                "--port",
+                str(place.port),
+            ),
+            *("--worker-urls", *place.engine_urls(), "--policy", "round_robin", "--log-level", "warn"),
+            *("--worker-startup-check-interval", "1", "--prometheus-port", str(place.spare_port)),
+        )
+    )
+
+
+LITELLM_YAML = """\
+model_list:
+{deployments}
+general_settings:
+  master_key: {key}
+litellm_settings:
+  telemetry: false
+router_settings:
+  routing_strategy: simple-shuffle
+"""
+
+LITELLM_ENV = {
+    "LITELLM_LOCAL_MODEL_COST_MAP": "True",  # no download at start
+    "LITELLM_LOG": "ERROR",
+    "LITELLM_MODE": "PRODUCTION",
+    "DO_NOT_TRACK": "1",
+}
+
+
+def litellm(place: Place) -> Command:
+    """Its production advice for one core: one worker, production mode, no database, its cheapest routing.
+    One key: the master key."""
+    deployments = "\n".join(
+        f"- model_name: {MODEL}\n  litellm_params: {{model: openai/{MODEL}, api_base: '{url}/v1', api_key: none}}"
+        for url in place.engine_urls()
+    )
+    conf = place.folder / "litellm.yaml"
+    conf.write_text(LITELLM_YAML.format(deployments=deployments, key=API_KEY))
+    argv = (
+        str(install_rival("litellm")),
+        "--config",
+        str(conf),
+        "--host",
+        "127.0.0.1",
+        "--port",
+        str(place.port),
+        "--num_workers",
+        "1",
+    )
+    return Command(argv, LITELLM_ENV)
+
+
+def direct(place: Place) -> Command:
+    """No gateway: what the engines and the load generator do by themselves."""
+    raise AssertionError(f"nothing to start on port {place.port}")
+
+
+CONTESTANTS = {
+    contestant.name: contestant
+    for contestant in (
+        Contestant("direct", direct),
+        Contestant("nginx", nginx),
+        Contestant("remuda", remuda),
+        Contestant("vllm-router", vllm_router),
+        Contestant("sglang-router", sglang_router),
+        Contestant("litellm", litellm, exact=False, streams_most=8, rate_most=8),
+    )
+}

@@ -1,0 +1,185 @@
+"""From samples to what people read: tables, the README's part, a picture. Pure: values in, text out.
+
+Does not measure and does not know where files lie. Called by `run`.
+"""
+
+import statistics
+from collections.abc import Mapping, Sequence
+from typing import Any
+from xml.sax.saxutils import escape
+
+from benchmarks.rounds import Sample
+from benchmarks.tables import TABLES, Column, Table
+
+BASELINE = "nginx"
+COMMAND = "make bench"
+METHOD = """\
+Median [lowest–highest] of the rounds. One core for the gateway under test, another one for load and mock engines; CPU \
+time of all of a gateway's processes. × nginx = median of the ratios within each round."""
+README_NOTE = """\
+`{command}`, {date}, one core of {cpu}; median of interleaved rounds; {requests:,} answers, each checked. Remuda with \
+API keys, model routing, metrics, request ids and health checks on. LiteLLM with 8 streams (it carries no more on a \
+core). Method, fairness and all figures: [benchmarks](benchmarks/README.md)."""
+
+
+def samples_from(result: Mapping[str, Any]) -> list[Sample]:
+    """The samples of a result file."""
+    return [Sample(**sample) for sample in result["samples"]]
+
+
+def render_markdown(result: Mapping[str, Any]) -> str:
+    """The whole report of one run."""
+    machine = result["machine"]
+    versions = ", ".join(f"{name} {version}" for name, version in result["versions"].items())
+    lines = [
+        f"# Benchmark of {result['date']}",
+        "",
+        f"Command: `{result['command']}`",
+        f"Machine: {machine['cpu']}, {machine['cores']} cores, {machine['memory_gib']} GiB, Linux {machine['kernel']}",
+        f"Versions: {versions}",
+        f"Answers checked: {result['requests']:,}; wrong or lost: {len(result['failures']) or 'none'}",
+        "",
+        METHOD,
+    ]
+    lines += [f"* {failure}" for failure in result["failures"]]
+    samples = samples_from(result)
+    for table in TABLES.values():
+        rows = render_table(table, samples)
+        if rows:
+            lines += ["", f"## {table.title}", "", *rows, *(["", table.note] if table.note else [])]
+    return "\n".join(lines) + "\n"
+
+
+def render_table(table: Table, samples: Sequence[Sample]) -> list[str]:
+    """One table as Markdown lines; empty when nothing of it was measured."""
+    mine = [sample for sample in samples if sample.table == table.name]
+    names = [name for name in table.contestants if any(sample.contestant == name for sample in mine)]
+    if not names:
+        return []
+    compared = table.compared is not None and BASELINE in names
+    titles = ["", *(column.title for column in table.columns), *(["× nginx"] if compared else [])]
+    lines = ["| " + " | ".join(titles) + " |", "|---|" + "---:|" * (len(titles) - 1)]
+    for name in names:
+        cells = [name, *(_cell(column, values_of(mine, name, column.key)) for column in table.columns)]
+        if compared and table.compared:
+            ratio = ratio_to_baseline(mine, name, table.compared)
+            cells.append("–" if ratio is None else f"{ratio:.2f}")
+        lines.append("| " + " | ".join(cells) + " |")
+    return lines
+
+
+def values_of(samples: Sequence[Sample], name: str, key: str) -> list[float]:
+    """All figures `key` of one contestant."""
+    found = [sample.values[key] for sample in samples if sample.contestant == name and key in sample.values]
+    return [value for value in found if not isinstance(value, list)]
+
+
+def ratio_to_baseline(samples: Sequence[Sample], name: str, key: str) -> float | None:
+    """Median over the rounds of (this contestant / nginx in the same round); None for what uses no CPU of its own."""
+    by_round = {(sample.contestant, sample.round): sample.values.get(key) for sample in samples}
+    ratios = []
+    for (contestant, number), value in by_round.items():
+        base = by_round.get((BASELINE, number))
+        if contestant == name and isinstance(value, float) and isinstance(base, float) and value and base:
+            ratios.append(value / base)
+    return statistics.median(ratios) if ratios else None
+
+
+def _cell(column: Column, values: Sequence[float]) -> str:
+    if not values or (column.key == "cpu_us" and not any(values)):
+        return "–"
+    middle = f"{statistics.median(values):,.{column.digits}f}"
+    if len(values) == 1 or min(values) == max(values):
+        return middle
+    return f"{middle} [{min(values):,.{column.digits}f}–{max(values):,.{column.digits}f}]"
+
+
+README_ROWS = ("nginx", "remuda", "vllm-router", "sglang-router", "litellm")
+README_NAMES = {"nginx": "nginx (a plain proxy, no keys, no models)", "remuda": "**Remuda**", "litellm": "LiteLLM"}
+
+
+def render_readme(result: Mapping[str, Any]) -> str:
+    """The README's table: one row each, the four figures that matter, from one committed result."""
+    samples = samples_from(result)
+    versions: Mapping[str, str] = result["versions"]
+    lines = [
+        "| | CPU per request | CPU per streamed chunk | added time to first byte, p99 | memory, 1,000 streams |",
+        "|---|---:|---:|---:|---:|",
+    ]
+    for name in README_ROWS:
+        title = README_NAMES.get(name, name)
+        version = versions.get(name)
+        cells = [
+            f"{title} {version}" if version and name != "remuda" else title,
+            _with_ratio(samples, "requests", name),
+            _with_ratio(samples, "chunks", name),
+            _added_ms(samples, name),
+            _memory_mib(samples, name),
+        ]
+        lines.append("| " + " | ".join(cells) + " |")
+    cpu, requests = result["machine"]["cpu"], result["requests"]
+    note = README_NOTE.format(command=COMMAND, date=result["date"], cpu=cpu, requests=requests)
+    return "\n".join([*lines, "", note]) + "\n"
+
+
+def _with_ratio(samples: Sequence[Sample], table: str, name: str) -> str:
+    mine = [sample for sample in samples if sample.table == table]
+    values, ratio = values_of(mine, name, "cpu_us"), ratio_to_baseline(mine, name, "cpu_us")
+    if not values:
+        return "–"
+    text = f"{statistics.median(values):,.1f} µs"
+    return (
+        text
+        if ratio is None or name == BASELINE
+        else f"{text} ({ratio:,.2f} ×)"
+        if ratio < 10
+        else f"{text} ({ratio:,.0f} ×)"
+    )
+
+
+def _added_ms(samples: Sequence[Sample], name: str) -> str:
+    values = values_of([sample for sample in samples if sample.table == "first-byte"], name, "added_p99_us")
+    return f"{statistics.median(values) / 1000:,.1f} ms" if values else "–"
+
+
+def _memory_mib(samples: Sequence[Sample], name: str) -> str:
+    values = values_of([sample for sample in samples if sample.table == "streams-1000"], name, "rss_mib")
+    return f"{statistics.median(values):,.0f} MiB" if values else "–"
+
+
+CHART_ROWS = ("nginx", "remuda", "vllm-router", "sglang-router")
+CHART_COLORS = {"remuda": "#c2571a"}
+BAR_HEIGHT, BAR_GAP, LABEL_WIDTH, CHART_WIDTH = 22, 10, 130, 640
+
+
+CHART_STYLE = "text{font:14px system-ui,sans-serif;fill:#777}.title{font-weight:600}"
+
+
+def render_chart(result: Mapping[str, Any]) -> str:
+    """Bars of CPU time per request and per chunk (SVG). Without LiteLLM: its bar would be hundreds of pages wide."""
+    samples = samples_from(result)
+    parts: list[str] = []
+    top = 10
+    for table, title in (("requests", "CPU time per request, µs"), ("chunks", "CPU time per streamed chunk, µs")):
+        mine = [sample for sample in samples if sample.table == table]
+        found = {name: values_of(mine, name, "cpu_us") for name in CHART_ROWS}
+        medians = {name: statistics.median(values) for name, values in found.items() if values}
+        parts.append(f'<text x="0" y="{top + 14}" class="title">{escape(title)}</text>')
+        top += 24
+        for name, value in medians.items():
+            parts.append(_bar(name, value, max(medians.values()), top))
+            top += BAR_HEIGHT + BAR_GAP
+        top += 14
+    size = f'width="{CHART_WIDTH}" height="{top}" viewBox="0 0 {CHART_WIDTH} {top}"'
+    head = f'<svg xmlns="http://www.w3.org/2000/svg" {size} role="img"><style>{CHART_STYLE}</style>'
+    return f"{head}{''.join(parts)}</svg>\n"
+
+
+def _bar(name: str, value: float, largest: float, top: int) -> str:
+    width, text_y = value / largest * (CHART_WIDTH - LABEL_WIDTH - 60), top + 16
+    place = f'x="{LABEL_WIDTH}" y="{top}" width="{width:.1f}" height="{BAR_HEIGHT}"'
+    return (
+        f'<text x="0" y="{text_y}">{escape(name)}</text>'
+        f'<rect {place} rx="3" fill="{CHART_COLORS.get(name, "#8a8f98")}"/>'
+        f'<text x="{LABEL_WIDTH + width + 8:.1f}" y="{text_y}">{value:.1f}</text>'
+    )

@@ -1,0 +1,130 @@
+"""`python -m benchmarks.run [TABLE...]`: measure, print; with --save NAME, write the result into benchmarks/results.
+
+The composition root of the benchmarks. `make bench` calls it.
+"""
+
+import argparse
+import dataclasses
+import datetime as dt
+import json
+import os
+import platform
+import shlex
+import signal
+import sys
+from collections.abc import Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from benchmarks.bench import Bench, open_bench
+from benchmarks.contestants import CONTESTANTS
+from benchmarks.processes import BenchError
+from benchmarks.programs import HERE, RIVALS, nginx_version
+from benchmarks.report import render_chart, render_markdown, render_readme
+from benchmarks.rounds import pool_first_bytes, take_samples
+from benchmarks.tables import TABLES
+
+RESULTS = HERE / "results"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Returns 1 when an answer was wrong or the benchmark could not run."""
+    options = _parse(argv)
+    if options.readme:
+        print(render_readme(json.loads(latest_result().read_text())), end="")
+        return 0
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the servers are stopped
+    try:
+        with open_bench() as bench:
+            result = _measure(bench, options)
+    except BenchError as problem:
+        print(f"error: {problem}", file=sys.stderr)
+        return 1
+    print(render_markdown(result))
+    if options.save:
+        _save(result, options.save)
+    return 1 if result["failures"] else 0
+
+
+def latest_result() -> Path:
+    """The newest committed result of the default tables: what the README shows."""
+    found = sorted(RESULTS.glob("*-data-path.json"))
+    if not found:
+        raise BenchError(f"no result in {RESULTS}\nhint: python -m benchmarks.run --save data-path")
+    return found[-1]
+
+
+def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.run", description="The gateway beside its rivals.")
+    default = [table.name for table in TABLES.values() if table.by_default]
+    parser.add_argument(
+        "tables", nargs="*", metavar="TABLE", help=f"of {', '.join(TABLES)}; default: {', '.join(default)}"
+    )
+    parser.add_argument("--only", metavar="NAME,NAME", help=f"contestants, of {', '.join(CONTESTANTS)}")
+    parser.add_argument("--rounds", type=int, help="instead of each table's own")
+    parser.add_argument("--save", metavar="NAME", help="write results/<date>-NAME.json, .md and .svg")
+    parser.add_argument(
+        "--readme", action="store_true", help="print the README's table from the newest data-path result and stop"
+    )
+    options = parser.parse_args(argv)
+    options.tables = options.tables or default
+    options.only = options.only.split(",") if options.only else list(CONTESTANTS)
+    for given, known in ((options.tables, TABLES), (options.only, CONTESTANTS)):
+        for name in given:
+            if name not in known:
+                parser.error(f"{name} is none of {', '.join(known)}")
+    return options
+
+
+def _measure(bench: Bench, options: argparse.Namespace) -> dict[str, Any]:
+    tables = [TABLES[name] for name in options.tables]
+    if options.rounds:
+        tables = [dataclasses.replace(table, rounds=options.rounds) for table in tables]
+    samples = pool_first_bytes(take_samples(bench, tables, options.only))
+    return {
+        "date": dt.datetime.now(dt.UTC).date().isoformat(),
+        "command": shlex.join(["python", "-m", "benchmarks.run", *sys.argv[1:]]),
+        "machine": _machine(),
+        "versions": _versions(options.only),
+        "requests": bench.requests,
+        "failures": bench.failures,
+        "samples": [dataclasses.asdict(sample) for sample in samples],
+    }
+
+
+def _machine() -> dict[str, Any]:
+    cpu = next(
+        (
+            line.partition(":")[2].strip()
+            for line in Path("/proc/cpuinfo").read_text().splitlines()
+            if "model name" in line
+        ),
+        "",
+    )
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    return {
+        "cpu": cpu or platform.machine(),
+        "cores": os.cpu_count(),
+        "kernel": platform.release(),
+        "memory_gib": round(memory),
+    }
+
+
+def _versions(names: Sequence[str]) -> dict[str, str]:
+    versions = {"remuda": metadata.version("remuda"), "python": platform.python_version(), "nginx": nginx_version()}
+    versions |= {name: rival.requirement.partition("==")[2] for name, rival in RIVALS.items()}
+    return {name: version for name, version in versions.items() if name in (*names, "python")}
+
+
+def _save(result: dict[str, Any], name: str) -> None:
+    RESULTS.mkdir(exist_ok=True)
+    stem = RESULTS / f"{result['date']}-{name}"
+    stem.with_suffix(".json").write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n")
+    stem.with_suffix(".md").write_text(render_markdown(result))
+    stem.with_suffix(".svg").write_text(render_chart(result))
+    print(f"wrote {stem}.json, .md and .svg", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
