@@ -1,0 +1,174 @@
+"""Why an engine died, in one sentence, from its last lines and its exit status.
+
+vLLM exits with status 0 after its core crashed, so the status alone says nothing; its log says it, deep inside two
+interleaved tracebacks. Pure. Called by `supervise` after every end that was not asked for.
+"""
+
+import re
+import signal
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+_SHOWN = 300
+"""Characters of a log line worth repeating in a status."""
+
+
+@dataclass(frozen=True, slots=True)
+class Death:
+    """One unasked end."""
+
+    reason: str
+    """A sentence, with the last meaningful log line."""
+    hint: str = ""
+    out_of_memory: bool = False
+    hopeless: bool = False
+    """The same file on the same machine will fail in the same way: starting again is no use."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """What is known about the end of a process."""
+
+    status: int | None
+    """Exit status; negative: killed by that signal; None: it never started."""
+    lines: Sequence[str]
+    oom_kills: int = 0
+    """Kills for want of memory that the kernel counted while the engine ran."""
+    was_ready: bool = False
+
+
+_MEMORY: Final = (
+    (
+        re.compile(r"CUDA out of memory|torch\.OutOfMemoryError|CUDA error: out of memory"),
+        "the GPU's memory is full",
+        "lower gpuMemoryUtilization or maxModelLen, use more GPUs (parallel.tensor), or a quantised model",
+    ),
+    (
+        re.compile(r"No available memory for the cache blocks"),
+        "the weights leave no memory for the KV cache",
+        "raise gpuMemoryUtilization, use more GPUs (parallel.tensor), or a quantised model",
+    ),
+    (
+        re.compile(r"DefaultCPUAllocator: (can't allocate|not enough) memory|Cannot allocate memory|\bMemoryError\b"),
+        "the machine's memory is full",
+        "lower kvCacheMemory, run fewer replicas, or use a smaller or quantised model",
+    ),
+    (
+        re.compile(r"(Free|Available) memory on .* is less than desired"),
+        "less memory is free than the engine wants",
+        "free some (other engines, other programs), or set kvCacheMemory or a lower gpuMemoryUtilization",
+    ),
+)
+_HOPELESS: Final = (
+    (
+        re.compile(
+            r"To serve at least one request with the model'?s? max(imum)? seq|larger than the maximum number of tokens"
+        ),
+        "the KV cache cannot hold one request of the full length",
+        "raise kvCacheMemory, or lower maxModelLen",
+    ),
+    (
+        re.compile(r"is greater than the derived max_model_len|User-specified max_model_len"),
+        "maxModelLen is more than the model was made for",
+        "lower maxModelLen, or leave it out",
+    ),
+    (
+        re.compile(r"(unrecognized arguments|argument --[\w-]+: (invalid|expected))"),
+        "vLLM does not take these arguments",
+        "check engine.extraArgs against this version of vLLM",
+    ),
+    (
+        re.compile(r"Model architectures? .* (not supported|are not supported|failed to be inspected)"),
+        "this version of vLLM does not know the model's architecture",
+        "use another engine.version, or another model",
+    ),
+    (
+        re.compile(r"(ModuleNotFoundError|ImportError|undefined symbol|cannot open shared object)"),
+        "the engine's environment is damaged",
+        "`remuda engine install --repair`",
+    ),
+    (
+        re.compile(
+            r"(SafetensorError|Error while deserializing|Cannot find any model weights|is not a valid JSON file)"
+        ),
+        "the weights are incomplete or damaged",
+        "delete that model's folder so that it is fetched again",
+    ),
+)
+_ERROR_LINE: Final = re.compile(r"\b([A-Za-z_.]*(?:Error|Exception|Interrupt|Killed))\b:? ?(.*)")
+_CONSEQUENCES: Final = (
+    "Engine core initialization failed",
+    "EngineDeadError",
+    "EngineCore encountered an issue",
+    "Engine core proc",
+    "died unexpectedly",
+    "KeyboardInterrupt",
+    "CancelledError",
+    "Traceback (most recent call last)",
+    "leaked semaphore",
+    "leaked shared_memory",
+    "resource_tracker",
+    "remuda: ",
+)
+_PREFIX: Final = re.compile(r"^(\([A-Za-z_]+\d* pid=\d+\) )?((INFO|WARNING|ERROR|CRITICAL) [\d-]+ [\d:]+ \[[^\]]+\] )?")
+
+
+def explain_death(ending: Ending) -> Death:
+    """Name the cause; out of memory first, because it hides behind every other message."""
+    said = last_meaningful_line(ending.lines)
+    text = "\n".join(ending.lines)
+    for pattern, reason, hint in _MEMORY:
+        if found := pattern.search(text):
+            return Death(f"out of memory: {reason} ({_line_of(text, found)})", hint, out_of_memory=True)
+    if ending.oom_kills > 0 and _may_be_killed(ending):
+        return Death(
+            "out of memory: the kernel killed a process of the engine",
+            "lower kvCacheMemory, run fewer replicas, or give the engine more memory",
+            out_of_memory=True,
+        )
+    if not ending.was_ready:
+        for pattern, reason, hint in _HOPELESS:
+            if found := pattern.search(text):
+                return Death(f"{reason} ({_line_of(text, found)})", hint, hopeless=True)
+    how = _how(ending)
+    return Death(f"{how}: {said}" if said else how, "see its log: `remuda logs`")
+
+
+def last_meaningful_line(lines: Sequence[str]) -> str:
+    """The line a person would quote: the last error that is not merely the consequence of another one."""
+    fallback = ""
+    for line in reversed(lines):
+        bare = _PREFIX.sub("", line).strip()
+        if not bare or any(text in bare for text in _CONSEQUENCES):
+            continue
+        found = _ERROR_LINE.search(bare)
+        if found and not bare.startswith(("File ", "raise ")):
+            return bare[found.start() :][:_SHOWN]
+        if not fallback and not line.startswith((" ", "INFO:")):
+            fallback = bare[:_SHOWN]
+    return fallback
+
+
+def _may_be_killed(ending: Ending) -> bool:
+    """Either the API process got SIGKILL, or it went away by itself after its core did."""
+    return ending.status == -signal.SIGKILL or any(
+        "died unexpectedly" in line or "EngineDead" in line for line in ending.lines
+    )
+
+
+def _line_of(text: str, found: re.Match[str]) -> str:
+    start = text.rfind("\n", 0, found.start()) + 1
+    end = text.find("\n", found.end())
+    return _PREFIX.sub("", text[start : end if end >= 0 else None]).strip()[:_SHOWN]
+
+
+def _how(ending: Ending) -> str:
+    when = "" if ending.was_ready else " while starting"
+    if ending.status is None:
+        return "it could not be started"
+    if ending.status < 0:
+        return f"it was killed{when} by {signal.Signals(-ending.status).name}"
+    if ending.status == 0:
+        return f"it ended{when} without being asked (its core is gone)" if ending.was_ready else f"it ended{when}"
+    return f"it ended{when} with status {ending.status}"

@@ -1,0 +1,121 @@
+"""One run of an engine's processes: started in a session of their own, logged, measured, and ended to the last one.
+
+Does not know readiness or restarts (`supervise`). Must be used from the main thread: the kernel ties the death of the
+engine to the thread that started it (see inside/launch.py), and asyncio starts processes in the thread of its loop.
+"""
+
+import asyncio
+import contextlib
+import os
+import signal
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from remuda.engine import proc
+from remuda.engine.errors import EngineError
+from remuda.engine.logfile import EngineLog
+
+PARENT_VARIABLE = "REMUDA_PARENT_PID"
+"""Read by inside/launch.py: who must be alive for the engine to live."""
+SWEEP_S = 10.0
+"""How long the kernel may take to end a killed group (a process in the middle of disk I/O cannot die at once)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """What to run."""
+
+    argv: Sequence[str]
+    env: Mapping[str, str]
+
+
+class EngineProcess:
+    """The API process, its core and its workers."""
+
+    def __init__(self, process: asyncio.subprocess.Process, log: EngineLog) -> None:
+        self._process = process
+        self._log = log
+        self._oom_kills = proc.count_oom_kills()
+        self._reader = asyncio.create_task(self._read(), name=f"engine log {process.pid}")
+        self._asked = False
+
+    @classmethod
+    async def start(cls, command: Command, log: EngineLog) -> "EngineProcess":
+        """Start the leader. It is the leader of a new session and process group, so everything can be ended at once."""
+        env = {**command.env, PARENT_VARIABLE: str(os.getpid())}
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *command.argv,
+                env=env,
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.STDOUT,
+                start_new_session=True,
+            )
+        except OSError as error:
+            raise EngineError(
+                f"the engine could not be started: {command.argv[0]}: {error.strerror}",
+                "`remuda engine install --repair`",
+            ) from error
+        return cls(process, log)
+
+    @property
+    def pid(self) -> int:
+        """The leader: the API process."""
+        return self._process.pid
+
+    @property
+    def asked_to_end(self) -> bool:
+        """Somebody of ours ended it; any other end is a crash, whatever its status."""
+        return self._asked
+
+    @property
+    def oom_kills(self) -> int:
+        """Kills for want of memory on this machine since this engine started."""
+        return max(0, proc.count_oom_kills() - self._oom_kills)
+
+    def core_pids(self) -> list[int]:
+        """Core and workers: all below the API process."""
+        return list(proc.find_descendants(self.pid))
+
+    def core_cpu_s(self) -> float:
+        """Processor time of core and workers: moves while a long step computes, stands when they are stopped."""
+        return proc.cpu_seconds(self.core_pids())
+
+    def resident_bytes(self) -> int:
+        """Main memory of all its processes together (shared pages counted in each)."""
+        return sum(map(proc.resident_bytes, [self.pid, *self.core_pids()]))
+
+    async def wait(self) -> int:
+        """Until the leader is gone; its status. What it left behind is ended, and its last words are read."""
+        status = await self._process.wait()
+        await self._sweep()
+        return status
+
+    def terminate(self) -> None:
+        """Ask the leader, and only it, to drain: vLLM ends its own children when they have nothing left to do."""
+        self._asked = True
+        with contextlib.suppress(ProcessLookupError):
+            self._process.send_signal(signal.SIGTERM)
+
+    def kill(self, *, asked: bool = True) -> None:
+        """End the whole group now. A stopped process dies of SIGKILL as well."""
+        self._asked = self._asked or asked
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.pid, signal.SIGKILL)
+
+    async def _sweep(self) -> None:
+        deadline = asyncio.get_running_loop().time() + SWEEP_S
+        while proc.find_group(self.pid) and asyncio.get_running_loop().time() < deadline:
+            self.kill(asked=False)
+            await asyncio.sleep(0.02)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._reader, 2.0)  # a stray writer outside the group must not hold us
+
+    async def _read(self) -> None:
+        assert self._process.stdout is not None
+        while chunk := await self._process.stdout.read(65536):
+            self._log.write(chunk)
+
+
+OnLine = Callable[[str], None]

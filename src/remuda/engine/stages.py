@@ -1,0 +1,81 @@
+"""Where a starting engine is, read from its log.
+
+vLLM has no interface for this; its log lines are the only sign of life before it listens. Pure: a line in, a sighting
+out; a line that says nothing gives None, so an unknown version merely shows fewer stages. Written from the logs of
+vLLM 0.32.0. Called by `supervise`.
+"""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+
+class Stage(StrEnum):
+    """Steps of a start, in order, in the words a user sees."""
+
+    SPAWNED = "starting Python and importing vLLM"
+    READING = "reading the model's configuration"
+    CORE = "starting the engine core"
+    LOADING = "loading weights"
+    KV_CACHE = "setting up the KV cache"
+    COMPILING = "compiling and warming up"
+    LISTENING = "opening the server"
+    PROBING = "asking for a first token"
+
+
+@dataclass(frozen=True, slots=True)
+class Sighting:
+    """What one line told."""
+
+    stage: Stage | None = None
+    progress: float | None = None
+    """0..1 of the stage."""
+    kv_tokens: int | None = None
+    max_model_len: int | None = None
+    version: str | None = None
+    port_taken: bool = False
+
+
+_STAGES: Final = (
+    ("non-default args:", Stage.READING),
+    ("Resolved architecture", Stage.READING),
+    ("Initializing a V", Stage.CORE),
+    ("Starting to load model", Stage.LOADING),
+    ("Loading model weights", Stage.LOADING),
+    ("Loading weights took", Stage.KV_CACHE),
+    ("torch.compile", Stage.COMPILING),
+    ("Compiling a graph", Stage.COMPILING),
+    ("Capturing CUDA graph", Stage.COMPILING),
+    ("Warming up", Stage.COMPILING),
+    ("init engine (profile", Stage.LISTENING),
+    ("Starting vLLM server on", Stage.LISTENING),
+    ("Application startup complete", Stage.PROBING),
+)
+_PATTERNS: Final[tuple[tuple[re.Pattern[str], Callable[[str], Sighting]], ...]] = (
+    (re.compile(r"checkpoint shards:\s+(\d+)% Completed"), lambda text: Sighting(Stage.LOADING, int(text) / 100)),
+    (re.compile(r"Capturing CUDA graphs?[^:]*:\s+(\d+)%"), lambda text: Sighting(Stage.COMPILING, int(text) / 100)),
+    (
+        re.compile(r"KV cache size: ([\d,]+) tokens"),
+        lambda text: Sighting(Stage.KV_CACHE, kv_tokens=int(text.replace(",", ""))),
+    ),
+    (re.compile(r"Using max model len (\d+)"), lambda text: Sighting(Stage.READING, max_model_len=int(text))),
+    (re.compile(r"(ddress already in use)"), lambda _: Sighting(port_taken=True)),
+    (re.compile(r"Initializing a V1 LLM engine \(v([^)]+)\)"), lambda text: Sighting(Stage.CORE, version=text)),
+)
+"""Lines that tell a value; the group is the value."""
+
+
+def parse_line(line: str) -> Sighting | None:
+    """What this log line says about the start; None when nothing."""
+    for pattern, read in _PATTERNS:
+        if found := pattern.search(line):
+            return read(found[1])
+    return next((Sighting(stage) for text, stage in _STAGES if text in line), None)
+
+
+def later(one: Stage, other: Stage) -> Stage:
+    """The later of two stages: log lines of several processes come interleaved, and a start never goes back."""
+    order = list(Stage)
+    return max(one, other, key=order.index)

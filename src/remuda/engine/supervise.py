@@ -1,0 +1,265 @@
+"""Keeps one engine alive: start, prove, watch, replace, drain.
+
+    run          start → ready → watch → (died or hung) → wait → start …, until drained or stopped
+    drain        no new requests, finish what is aboard, then end; bounded
+    stop         end now
+
+States and their reasons go to the observer as whole `EngineStatus` values. Decisions are elsewhere and pure: when it
+is hung (policy.hung), why it died (deaths), how long to wait (backoff). Does not know the gateway: fleet turns the
+status into endpoints. One instance per replica, in the main thread's event loop (see process).
+"""
+
+import asyncio
+import contextlib
+import random
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+from remuda.engine.backoff import BackoffSettings, wait_s
+from remuda.engine.deaths import Death, Ending, explain_death
+from remuda.engine.errors import EngineError
+from remuda.engine.logfile import EngineLog
+from remuda.engine.plan import EnginePlan, pick_free_port
+from remuda.engine.probe import Probe
+from remuda.engine.process import Command, EngineProcess
+from remuda.engine.readiness import NotReadyError, wait_until_ready
+from remuda.engine.stages import Sighting, Stage, later, parse_line
+from remuda.engine.status import EngineState, EngineStatus
+from remuda.engine.watch import Watch, WatchSettings
+from remuda.policy.hung import Hung
+
+PORT_ATTEMPTS = 5
+"""Other ports tried when the planned one is taken by the time the engine binds it."""
+DRAIN_GRACE_S = 10.0
+"""Beyond the drain timeout: vLLM ends its own children after the last request."""
+
+
+@dataclass(frozen=True, slots=True)
+class SuperviseSettings:
+    """Timing of one supervisor; the defaults suit real engines, tests shorten them."""
+
+    backoff: BackoffSettings = field(default_factory=BackoffSettings)
+    watch: WatchSettings = field(default_factory=WatchSettings)
+
+
+Observer = Callable[[EngineStatus], None]
+
+
+@dataclass(slots=True)
+class _Run:
+    """What is known about the present run of the process."""
+
+    process: EngineProcess
+    stage: Stage = Stage.SPAWNED
+    port_taken: bool = False
+    ready_at_s: float | None = None
+    verdict: Hung | str | None = None
+    """Why we ended it ourselves."""
+
+
+class Engine:
+    """One supervised replica."""
+
+    def __init__(
+        self, plan: EnginePlan, observer: Observer = lambda _: None, settings: SuperviseSettings | None = None
+    ) -> None:
+        self._plan = plan
+        self._observer = observer
+        self._settings = settings or SuperviseSettings()
+        self._log = EngineLog(plan.log_path, plan.secrets, self._read_line)
+        self._run: _Run | None = None
+        self._deaths_in_row = 0
+        self._was_ready = False
+        self._ending = asyncio.Event()
+        self._done = asyncio.Event()
+        self.status = EngineStatus(
+            id=plan.id,
+            model=plan.model,
+            state=EngineState.WAITING,
+            reason="not started yet",
+            host=plan.host,
+            port=plan.port,
+            since=time.time(),
+            served_names=plan.served_names,
+        )
+
+    async def run(self) -> None:
+        """Until drained, stopped or hopeless. Cancelling it ends the engine at once."""
+        try:
+            while not self._ending.is_set():
+                death = await self._run_once()
+                if death is None or not await self._wait_after(death):
+                    break
+            if self.status.state is not EngineState.FAILED:
+                self._set(EngineState.STOPPED, "ended as asked", pid=None)
+        finally:
+            if self._run is not None:
+                self._run.process.kill()
+                await asyncio.shield(self._run.process.wait())
+            self._log.close()
+            self._done.set()
+
+    async def drain(self) -> None:
+        """Finish what is aboard, then end; after the drain timeout end anyway. Returns when nothing is left."""
+        self._ending.set()
+        if self._run is None:
+            await self._ended()
+            return
+        if self.status.state is EngineState.READY:
+            limit_s = self._plan.drain_timeout_s
+            self._set(EngineState.DRAINING, f"finishing running requests, at most {limit_s:g} s")
+            self._run.process.terminate()
+            try:
+                await asyncio.wait_for(self._done.wait(), limit_s + DRAIN_GRACE_S)
+            except TimeoutError:
+                self._log.note("the drain timeout is over: ending the engine")
+        await self.stop()
+
+    async def stop(self) -> None:
+        """End it now, whatever it is doing. Returns when nothing is left."""
+        self._ending.set()
+        if self._run is not None:
+            self._run.process.kill()
+        await self._ended()
+
+    async def _ended(self) -> None:
+        if self.status.state is EngineState.WAITING:
+            self._set(EngineState.STOPPED, "never started")
+            return
+        await self._done.wait()
+
+    async def _run_once(self) -> Death | None:
+        """One process from start to end; None when the end was asked for."""
+        for _ in range(PORT_ATTEMPTS):
+            run = await self._start()
+            if run is None:
+                return None
+            status = await self._live(run)
+            death = self._judge(run, status)
+            if death is None or not run.port_taken:
+                return death
+            self._plan = self._plan.with_port(pick_free_port(self._plan.host))
+            self._log.note(f"the port was taken; trying {self._plan.port}")
+        return Death(
+            f"no free port was found in {PORT_ATTEMPTS} attempts", "see what listens on this machine: `ss -ltnp`"
+        )
+
+    async def _start(self) -> _Run | None:
+        if self._ending.is_set():
+            return None
+        self._log.recent.clear()
+        self._log.note(f"starting {self._plan.id} on port {self._plan.port}")
+        process = await EngineProcess.start(Command(self._plan.argv, self._plan.env), self._log)
+        self._run = _Run(process)
+        self._set(
+            EngineState.STARTING,
+            Stage.SPAWNED.value,
+            pid=process.pid,
+            port=self._plan.port,
+            kv_tokens=None,
+            progress=None,
+        )
+        return self._run
+
+    async def _live(self, run: _Run) -> int:
+        """Prove and watch while the process lives; its exit status."""
+        guard = asyncio.create_task(self._guard(run), name=f"guard {self._plan.id}")
+        try:
+            return await run.process.wait()
+        finally:
+            guard.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await guard
+            self._run = None
+
+    async def _guard(self, run: _Run) -> None:
+        """Everything we ask of a living engine. What it finds wrong ends the process, and so the run."""
+        probe = Probe(self._plan.host, self._plan.port, self._plan.question)
+        try:
+            try:
+                async with asyncio.timeout(self._plan.startup_timeout_s):
+                    facts = await wait_until_ready(probe, self._plan.served_names, lambda: self._show(Stage.PROBING))
+            except (TimeoutError, NotReadyError) as error:
+                run.verdict = str(error) or self._too_slow(run)
+            else:
+                run.ready_at_s = time.monotonic()
+                self._was_ready = True
+                known = {name: value for name, value in facts.items() if value is not None}
+                self._set(EngineState.READY, "ready", progress=None, **known)
+                run.verdict = await Watch(
+                    probe, run.process, self._plan.served_names[0], self._settings.watch
+                ).until_hung()
+            self._log.note(f"ending the engine: {run.verdict}")
+            run.process.kill(asked=False)
+        finally:
+            await probe.close()
+
+    def _too_slow(self, run: _Run) -> str:
+        return f"it was not ready after {self._plan.startup_timeout_s:g} s (last stage: {run.stage.value})"
+
+    def _judge(self, run: _Run, status: int) -> Death | None:
+        """Why the run ended; None when we wanted it to."""
+        if self._ending.is_set():
+            return None
+        if run.verdict is not None:
+            return Death(str(run.verdict), "")
+        was_ready = run.ready_at_s is not None
+        return explain_death(Ending(status, tuple(self._log.recent), run.process.oom_kills, was_ready))
+
+    async def _wait_after(self, death: Death) -> bool:
+        """Say what happened and wait; False when there is no use in another start."""
+        good_s = time.time() - self.status.since if self.status.state is EngineState.READY else 0.0
+        self._deaths_in_row = 1 if good_s >= self._settings.backoff.good_run_s else self._deaths_in_row + 1
+        self._log.note(death.reason)
+        if death.hopeless and not self._was_ready:
+            self._set(EngineState.FAILED, _with_hint(death), pid=None, progress=None)
+            return False
+        seconds = wait_s(self._deaths_in_row, random.random(), self._settings.backoff)  # noqa: S311 (jitter)
+        loop = self._deaths_in_row >= self._settings.backoff.crash_loop_after
+        state = EngineState.CRASH_LOOP if loop else EngineState.BACKOFF
+        times = f"died {self._deaths_in_row} times in a row; " if loop else ""
+        restarts = self.status.restarts + 1
+        reason = f"{times}{_with_hint(death)}; starting again in {seconds:.0f} s"
+        self._set(state, reason, pid=None, progress=None, restarts=restarts)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._ending.wait(), seconds)
+        return not self._ending.is_set()
+
+    def _read_line(self, line: str) -> None:
+        """One log line: only a start is read for its stages."""
+        run = self._run
+        if run is None or run.ready_at_s is not None:
+            return
+        sighting = parse_line(line)
+        if sighting is not None:
+            self._apply(run, sighting)
+
+    def _apply(self, run: _Run, sighting: Sighting) -> None:
+        run.port_taken = run.port_taken or sighting.port_taken
+        facts = {"kv_tokens": sighting.kv_tokens, "max_model_len": sighting.max_model_len, "version": sighting.version}
+        known = {name: value for name, value in facts.items() if value is not None}
+        if known:
+            self.status = replace(self.status, **known)  # type: ignore[arg-type]
+        if sighting.stage is not None:
+            run.stage = later(run.stage, sighting.stage)
+            if run.stage is sighting.stage:
+                self._show(run.stage, sighting.progress)
+
+    def _show(self, stage: Stage, progress: float | None = None) -> None:
+        if self.status.state is EngineState.STARTING:
+            self._set(EngineState.STARTING, stage.value, progress=progress)
+
+    def _set(self, state: EngineState, reason: str, **changes: object) -> None:
+        since = time.time() if state is not self.status.state else self.status.since
+        new = replace(self.status, state=state, reason=reason, since=since, **changes)  # type: ignore[arg-type]
+        if new != self.status:
+            self.status = new
+            self._observer(new)
+
+
+def _with_hint(death: Death) -> str:
+    return f"{death.reason} ({death.hint})" if death.hint else death.reason
+
+
+__all__ = ["Engine", "EngineError", "Observer", "SuperviseSettings"]

@@ -1,0 +1,137 @@
+"""Has a model's weights on this machine: finds them, or fetches them with the hub's own client.
+
+    locate_weights   the folders a file's sources stand for (nothing is downloaded)
+    fetch_weights    download what is missing
+
+`hf://` is downloaded by huggingface_hub inside the engine's environment (inside/fetch.py), so Remuda itself needs no
+client; the token goes through a pipe, never into argv or the environment. Fetched folders are complete when their
+marker exists; an interrupted download is taken up where it ended. Called by plan and fleet.
+"""
+
+import asyncio
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from remuda import spec
+from remuda.engine.build import Progress, ProgressCallback
+from remuda.engine.credentials import resolve_secret
+from remuda.engine.errors import WeightsError
+from remuda.engine.fetching import FetchJob, run_fetch
+from remuda.engine.home import Home
+from remuda.engine.installation import Installation
+
+MARKER: Final = ".remuda-weights.json"
+_DEMO: Final = Path(__file__).parent / "demo"
+_DEMO_NAME: Final = "remuda-demo"
+_ELSEWHERE: Final[Mapping[str, str]] = {
+    "gs": "copy the folder to this disk (gcloud storage cp -r) and use file:///…",
+    "s3": "copy the folder to this disk (aws s3 cp --recursive) and use file:///…",
+    "oci": "extract the image's folder to this disk and use file:///…",
+    "pvc": "a claim exists in a cluster only; use file:///… here",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class WeightPaths:
+    """Local folders of one model."""
+
+    model: Path
+    adapters: Mapping[str, Path] = field(default_factory=dict)
+    draft: Path | None = None
+
+
+def locate_weights(model: spec.Model, home: Home) -> WeightPaths:
+    """Where the weights are; WeightsError when they cannot be on this machine or are not there yet."""
+    paths = {place: _locate(source, home, place) for place, source in _sources(model)}
+    return WeightPaths(
+        model=paths["source"],
+        adapters={adapter.name: paths[f"adapter {adapter.name}"] for adapter in model.spec.engine.adapters},
+        draft=paths.get("speculative model"),
+    )
+
+
+async def fetch_weights(
+    model: spec.Model, installation: Installation, home: Home, progress: ProgressCallback = lambda _: None
+) -> WeightPaths:
+    """Download every `hf://` source of the model that is not here yet."""
+    for place, source in _sources(model):
+        folder = _folder(source, home, place)
+        if source.scheme == "hf" and read_marker(folder) is None:
+            token = model.spec.source_token
+            job = FetchJob(
+                repo=source.location,
+                revision=source.revision,
+                folder=folder,
+                token=resolve_secret(token, f"model {model.metadata.name}: sourceToken") if token else None,
+            )
+            done = await run_fetch(job, installation.python, progress)
+            await asyncio.to_thread(_write_marker, folder, done)
+            progress(Progress("fetched", str(source), done["bytes"], done["bytes"]))
+    return locate_weights(model, home)
+
+
+def read_marker(folder: Path) -> dict[str, Any] | None:
+    """What was fetched into this folder; None when the download never ended or a file is gone since."""
+    try:
+        marker: dict[str, Any] = json.loads((folder / MARKER).read_text(encoding="utf-8"))
+        whole = all((folder / name).stat().st_size == size for name, size in marker["files"].items())
+    except (OSError, ValueError, KeyError, AttributeError):
+        return None
+    return marker if whole else None
+
+
+def _write_marker(folder: Path, done: dict[str, Any]) -> None:
+    temporary = folder / f"{MARKER}.tmp"
+    temporary.write_text(json.dumps(done), encoding="utf-8")
+    temporary.replace(folder / MARKER)
+
+
+def _sources(model: spec.Model) -> Iterator[tuple[str, spec.Source]]:
+    """Every source of a model, with a name for messages."""
+    assert model.spec.source is not None, "models with endpoints have no engine"
+    yield "source", spec.parse_source(model.spec.source)
+    for adapter in model.spec.engine.adapters:
+        yield f"adapter {adapter.name}", spec.parse_source(adapter.source)
+    speculative = model.spec.engine.speculative
+    if speculative is not None and speculative.model is not None:
+        yield "speculative model", spec.parse_source(speculative.model)
+
+
+def _locate(source: spec.Source, home: Home, place: str) -> Path:
+    folder = _folder(source, home, place)
+    if source.scheme == "hf" and read_marker(folder) is None:
+        raise WeightsError(f"{place}: {source} is not downloaded", "`remuda up` downloads it")
+    return folder
+
+
+def _folder(source: spec.Source, home: Home, place: str) -> Path:
+    """The folder a source stands for on this machine; local ones are checked."""
+    if source.scheme == "hf":
+        name = source.location.replace("/", "--")
+        return home.weights / "hf" / f"{name}@{(source.revision or 'main').replace('/', '--')}"
+    if source.scheme == "file":
+        return _checked(Path(source.location), source, place)
+    if source.scheme == "demo":
+        return _checked(_demo_folder(source), source, place)
+    raise WeightsError(f"{place}: {source} cannot be read on this machine yet", _ELSEWHERE[source.scheme])
+
+
+def _demo_folder(source: spec.Source) -> Path:
+    """`demo://remuda-demo`, and its adapters as `demo://remuda-demo/adapters/NAME`."""
+    name, _, rest = source.location.partition("/")
+    if name != _DEMO_NAME:
+        raise WeightsError(f"there is no bundled model {name!r}", f"there is one: demo://{_DEMO_NAME}")
+    return _DEMO / rest if rest else _DEMO
+
+
+def _checked(folder: Path, source: spec.Source, place: str) -> Path:
+    if not folder.is_dir():
+        what = "is a file; name its folder" if folder.exists() else "does not exist"
+        raise WeightsError(f"{place}: {source}: {folder} {what}", "name the folder that holds config.json")
+    wanted = ("adapter_config.json",) if place.startswith("adapter") else ("config.json", "params.json")
+    if not any((folder / name).is_file() for name in wanted):
+        raise WeightsError(f"{place}: {folder} has no {wanted[0]}", "name the folder that holds the weights")
+    return folder
