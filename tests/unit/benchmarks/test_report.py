@@ -1,0 +1,107 @@
+"""What the benchmark prints, from samples with known figures."""
+
+from typing import Any
+from xml.etree import ElementTree as ET
+
+import pytest
+from benchmarks.report import ratio_to_baseline, render_chart, render_markdown, render_readme, render_table, values_of
+from benchmarks.rounds import Sample, percentile, pool_first_bytes
+from benchmarks.tables import TABLES
+
+
+def sample(table: str, contestant: str, number: int = 0, **values: Any) -> Sample:
+    return Sample(table, contestant, number, values)
+
+
+SAMPLES = [
+    sample("requests", "nginx", 0, cpu_us=10.0, per_s=60_000.0),
+    sample("requests", "remuda", 0, cpu_us=15.0, per_s=40_000.0),
+    sample("requests", "nginx", 1, cpu_us=20.0, per_s=30_000.0),
+    sample("requests", "remuda", 1, cpu_us=28.0, per_s=20_000.0),
+    sample("requests", "nginx", 2, cpu_us=30.0, per_s=20_000.0),
+    sample("requests", "remuda", 2, cpu_us=48.0, per_s=10_000.0),
+    sample("chunks", "nginx", 0, cpu_us=8.0, delay_p50_us=250.0, delay_p99_us=900.0),
+    sample("chunks", "litellm", 0, cpu_us=640.0, delay_p50_us=1500.0, delay_p99_us=9000.0),
+    sample("streams-1000", "remuda", 0, started=1000, lost=0, rss_start_mib=30.0, rss_mib=41.4, cpu_us=9.0),
+    sample("first-byte", "remuda", 0, p50_us=300.0, p99_us=900.0, added_p50_us=200.0, added_p99_us=700.0),
+]
+RESULT: dict[str, Any] = {
+    "date": "2026-01-02",
+    "command": "python -m benchmarks.run",
+    "machine": {"cpu": "Test CPU", "cores": 2, "kernel": "6.1", "memory_gib": 8},
+    "versions": {"remuda": "0.1.0", "python": "3.11.7", "nginx": "1.22.1", "litellm": "1.106.2"},
+    "requests": 1_234_567,
+    "failures": [],
+    "samples": [{"table": s.table, "contestant": s.contestant, "round": s.round, "values": s.values} for s in SAMPLES],
+}
+
+
+def test_a_row_shows_median_lowest_and_highest_and_the_median_of_the_ratios_within_rounds() -> None:
+    # Ratios 1.5, 1.4, 1.6: the machine got three times slower between rounds and the ratio does not care.
+    assert render_table(TABLES["requests"], SAMPLES) == [
+        "|  | CPU µs per request | per second on one core | × nginx |",
+        "|---|---:|---:|---:|",
+        "| nginx | 20.0 [10.0–30.0] | 30,000 [20,000–60,000] | 1.00 |",
+        "| remuda | 28.0 [15.0–48.0] | 20,000 [10,000–40,000] | 1.50 |",
+    ]
+
+
+def test_a_table_nobody_was_measured_for_is_left_out() -> None:
+    assert render_table(TABLES["idle"], SAMPLES) == []
+    assert "idle connections" not in render_markdown(RESULT)
+
+
+def test_a_contestant_without_cpu_time_of_its_own_has_no_ratio() -> None:
+    rows = [sample("requests", "direct", 0, cpu_us=0.0, per_s=80_000.0), *SAMPLES]
+    assert ratio_to_baseline(rows, "direct", "cpu_us") is None
+    assert render_table(TABLES["requests"], rows)[2] == "| direct | – | 80,000 | – |"
+
+
+def test_the_report_names_failures() -> None:
+    text = render_markdown(RESULT | {"failures": ["remuda, requests: {'bad_body': 3}"]})
+    assert "wrong or lost: 1" in text
+    assert "* remuda, requests: {'bad_body': 3}" in text
+    assert "Answers checked: 1,234,567; wrong or lost: none" in render_markdown(RESULT)
+
+
+def test_the_readme_table_holds_the_figures_of_the_result() -> None:
+    lines = render_readme(RESULT).splitlines()
+    assert lines[2] == "| nginx (a plain proxy, no keys, no models) 1.22.1 | 20.0 µs | 8.0 µs | – | – |"
+    assert lines[3] == "| **Remuda** | 28.0 µs (1.50 ×) | – | 0.7 ms | 41 MiB |"
+    assert lines[6] == "| LiteLLM 1.106.2 | – | 640.0 µs (80 ×) | – | – |"
+    assert "1,234,567 answers" in lines[-1]
+
+
+def test_the_chart_is_well_formed_and_draws_one_bar_a_contestant() -> None:
+    picture = ET.fromstring(render_chart(RESULT))
+    widths = [float(bar.attrib["width"]) for bar in picture.iter("{http://www.w3.org/2000/svg}rect")]
+    assert widths == [pytest.approx(450 * 20 / 28, abs=0.1), 450.0, 450.0]
+
+
+@pytest.mark.parametrize(
+    ("values", "share", "expected"),
+    [
+        pytest.param([5.0], 0.99, 5.0, id="one value"),
+        pytest.param([3.0, 1.0, 2.0], 0.5, 2.0, id="unsorted"),
+        pytest.param([float(n) for n in range(101)], 0.99, 99.0, id="nearest rank"),
+    ],
+)
+def test_percentile(values: list[float], share: float, expected: float) -> None:
+    assert percentile(values, share) == expected
+
+
+def test_first_byte_delays_are_pooled_over_rounds_before_percentiles_are_taken() -> None:
+    pooled = pool_first_bytes(
+        [
+            sample("first-byte", "direct", 0, all_us=[100.0, 110.0]),
+            sample("first-byte", "remuda", 0, all_us=[300.0, 310.0]),
+            sample("first-byte", "direct", 1, all_us=[120.0]),
+            sample("first-byte", "remuda", 1, all_us=[320.0]),
+            sample("requests", "nginx", 0, cpu_us=1.0),
+        ]
+    )
+    assert [row.contestant for row in pooled] == ["nginx", "direct", "remuda"]
+    assert values_of(pooled, "remuda", "added_p50_us") == [200.0]
+    assert values_of(pooled, "remuda", "added_p99_us") == [200.0]
+    assert values_of(pooled, "remuda", "count") == [3]
+    assert values_of(pooled, "direct", "added_p50_us") == []
