@@ -1,8 +1,8 @@
 """Everything one gateway process can be told, declared once: unit in the name, reason under each field.
 
 Settings are fixed for the life of a process (models, engines and keys are not settings: they are the Table, which
-changes). Crosses the control socket as JSON. Built from a `ModelGateway` document by `settings_from_spec`, which is the only
-place here that knows the spec, and imports it lazily so that the serving process does not load pydantic.
+changes). They cross the control socket as JSON. `settings_from_spec` reads a `ModelGateway` document, and is handed it,
+so that the serving process does not load pydantic.
 """
 
 import ipaddress
@@ -57,25 +57,25 @@ class GatewaySettings:
     """Bytes of later requests kept while one is answered; then reading pauses."""
     connections: int = 20_000
     """Clients at once, idle ones included."""
+    requests_in_flight: int = 10_000
+    """Requests being answered at once; more are refused with 429."""
     idle_per_engine: int = 512
     """Keep-alive connections kept open to one engine."""
-    batch_entries: int = 1024
-    """Most entries of one /batch-generate."""
     batch_concurrency: int = 32
     """Entries of one /batch-generate in flight at once: an engine's batch fills, its queue does not."""
     answer_bytes: int = 64 * 1024 * 1024
     """Largest engine answer held in memory where it must be translated (/generate); relayed answers have no limit."""
 
     # --- time
-    head_timeout_s: float = 10.0
+    head_timeout_s: float = 30.0
     """From a request's first byte to the end of its headers."""
-    body_timeout_s: float = 30.0
+    body_timeout_s: float = 60.0
     """Without a byte of the body; a slow but moving upload is not cut."""
     keep_alive_s: float = 75.0
     """Idle between requests; nginx's default."""
     reader_timeout_s: float = 60.0
     """A client that takes nothing of its answer for this long is cut."""
-    connect_timeout_s: float = 3.0
+    connect_timeout_s: float = 2.0
     """To an engine. One lost SYN is repeated by the kernel after 1 s."""
     first_byte_timeout_s: float = 600.0
     """Until the engine's answer begins. A long queue or a 128k prefill on a CPU takes minutes."""
@@ -93,6 +93,8 @@ class GatewaySettings:
     """Between probes of one engine; suspects are probed at every tick."""
     health_timeout_s: float = 2.0
     """A probe longer than this has failed."""
+    health_failures: int = 3
+    """Faults without a real answer between them that eject an engine."""
     attempts: int = 3
     """Tries of one request, the first included."""
     retry_ratio: float = 0.2
@@ -105,14 +107,46 @@ class GatewaySettings:
     # --- logs
     log_format: Literal["human", "json"] = "human"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
-    """debug: every request; info: every request that did not complete; warning and error: none of them."""
+    """Of what happens now and then; requests have their own switch."""
+    log_access: bool = True
+    """One line per request, written some dozens at a time."""
 
 
 def settings_from_spec(gateway: "ModelGateway | None") -> GatewaySettings:
     """The settings a `ModelGateway` document asks for; the defaults without one."""
     if gateway is None:
         return GatewaySettings()
-    return GatewaySettings()
+    wanted = gateway.spec
+    tls = wanted.listen.tls
+    return GatewaySettings(
+        host=wanted.listen.host,
+        port=wanted.listen.port,
+        tls_cert_file=None if tls is None else str(tls.cert_file),
+        tls_key_file=None if tls is None else str(tls.key_file),
+        auth=wanted.auth.mode,
+        cors_origins=tuple(wanted.cors.origins),
+        fields_allow=tuple(wanted.client_fields.allow),
+        fields_deny=tuple(wanted.client_fields.deny),
+        body_bytes=int(wanted.limits.body_size),
+        head_bytes=int(wanted.limits.header_size),
+        connections=wanted.limits.connections,
+        requests_in_flight=wanted.limits.requests_in_flight,
+        connect_timeout_s=float(wanted.timeouts.connect),
+        head_timeout_s=float(wanted.timeouts.header),
+        body_timeout_s=float(wanted.timeouts.body),
+        first_byte_timeout_s=float(wanted.timeouts.first_byte),
+        idle_timeout_s=float(wanted.timeouts.idle),
+        keep_alive_s=float(wanted.timeouts.keep_alive),
+        drain_timeout_s=float(wanted.timeouts.drain),
+        attempts=wanted.retries.attempts,
+        retry_ratio=wanted.retries.budget_ratio,
+        health_interval_s=float(wanted.health.interval),
+        health_timeout_s=float(wanted.health.timeout),
+        health_failures=wanted.health.failures,
+        log_format=wanted.logging.format,
+        log_level=wanted.logging.level,
+        log_access=wanted.logging.access,
+    )
 
 
 def is_loopback(host: str) -> bool:

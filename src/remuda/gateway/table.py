@@ -7,7 +7,6 @@ and by `app` (static endpoints), read by everything here.
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Literal
-from urllib.parse import urlsplit
 
 import msgspec
 
@@ -78,7 +77,104 @@ class Table(msgspec.Struct, frozen=True, omit_defaults=True):
     keys: tuple[KeyRecord, ...] = ()
 
 
+def resolve_key_models(table: Table) -> list[KeyRecord]:
+    """The keys, with the models they name replaced by what those names mean: access goes by a model's or adapter's own name."""
+    means: dict[str, str] = {}
+    for model in table.models:
+        means |= dict.fromkeys(model.aliases, model.served_name) | model.adapter_aliases
+    for model in table.models:
+        means |= {name: name for name in (*model.adapters, model.served_name)}
+    return [
+        msgspec.structs.replace(record, models=tuple(means.get(name, name) for name in record.models))
+        for record in table.keys
+    ]
+
+
 def table_from_spec(loaded: "spec.Loaded", endpoints: Mapping[str, Sequence[Endpoint]] | None = None) -> Table:
-    """The table of loaded documents. `endpoints` (model name → engines) are those somebody started; a model with
-    `endpoints:` of its own brings them."""
-    raise NotImplementedError
+    """The table of loaded documents.
+
+    `endpoints` (metadata.name → engines) are those somebody started; a model with `endpoints:` of its own brings them.
+    """
+    started = endpoints or {}
+    models = tuple(_route_of(model, started.get(model.name, ())) for model in loaded.models)
+    keys = tuple(record for tenant in loaded.tenants for record in _records_of(tenant))
+    return Table(models=models, keys=keys)
+
+
+def _route_of(model: "spec.Model", started: Sequence[Endpoint]) -> ModelRoute:
+    adapters = model.spec.engine.adapters
+    own = tuple(
+        _endpoint_of(f"{model.name}-{index}", endpoint, model.served_name)
+        for index, endpoint in enumerate(model.spec.endpoints or ())
+    )
+    return ModelRoute(
+        name=model.name,
+        served_name=model.served_name,
+        aliases=tuple(model.spec.aliases),
+        adapters=tuple(adapter.name for adapter in adapters),
+        adapter_aliases={alias: adapter.name for adapter in adapters for alias in adapter.aliases},
+        capabilities=tuple(model.spec.capabilities),
+        max_tokens=model.spec.max_tokens,
+        max_model_len=model.spec.engine.max_model_len,
+        routing=model.spec.routing,
+        endpoints=own or tuple(started),
+        waiting="" if own or started else "no engine has been started",
+    )
+
+
+def _endpoint_of(endpoint_id: str, endpoint: "spec.EndpointSpec", served_name: str) -> Endpoint:
+    from urllib.parse import urlsplit
+
+    url = urlsplit(endpoint.url)
+    tls = url.scheme == "https"
+    try:
+        port = url.port or (443 if tls else 80)
+    except ValueError:
+        raise GatewayError(f"{endpoint.url} has no usable port", "for example http://10.0.0.7:8000") from None
+    return Endpoint(
+        id=endpoint_id,
+        host=url.hostname or "",
+        port=port,
+        tls=tls,
+        path_prefix=url.path.rstrip("/"),
+        api_key=None if endpoint.api_key is None else read_secret(endpoint.api_key),
+        upstream_model=endpoint.model or served_name,
+    )
+
+
+def read_secret(ref: "spec.SecretRef") -> str:
+    """The secret a reference names on this machine."""
+    import os
+    from pathlib import Path
+
+    if ref.env is not None:
+        value = os.environ.get(ref.env, "").strip()
+        if not value:
+            raise GatewayError(
+                f"the environment variable {ref.env} is empty or not set", "it should hold an engine's API key"
+            )
+        return value
+    if ref.file is not None:
+        try:
+            return Path(ref.file).read_text().strip()
+        except OSError as error:
+            raise GatewayError(
+                f"cannot read {ref.file}: {error.strerror}", "it should hold an engine's API key"
+            ) from error
+    raise GatewayError(
+        f"the Kubernetes Secret {ref.secret} cannot be read from here", "use env or file outside a cluster"
+    )
+
+
+def _records_of(tenant: "spec.Tenant") -> list[KeyRecord]:
+    return [
+        KeyRecord(
+            hash=key.hash,
+            tenant=tenant.name,
+            name=key.name,
+            models=tuple(tenant.spec.models),
+            expires_s=None if key.expires is None else key.expires.timestamp(),
+            disabled=tenant.spec.disabled,
+        )
+        for key in tenant.spec.keys
+    ]

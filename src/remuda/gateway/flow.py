@@ -1,0 +1,45 @@
+"""The life of a request. Read this first.
+
+Each step is a named call into the module of that name; whatever refuses the request raises Refused with the answer.
+The coroutine is driven by the protocol callbacks themselves (`waiting`), so a step that does not wait costs a function call.
+"""
+
+from typing import TYPE_CHECKING
+
+from remuda.gateway.ask import parse_ask
+from remuda.gateway.exchange import ClientGone, Exchange, Refused
+from remuda.gateway.forward import Request, forward
+from remuda.gateway.pages import Page
+from remuda.gateway.relay import relay
+from remuda.gateway.resolve import choose_model, resolve_route
+from remuda.policy.outcome import Outcome
+
+if TYPE_CHECKING:
+    from remuda.gateway.app import Gateway
+
+
+async def serve(gateway: "Gateway", exchange: Exchange) -> None:
+    """One request, from its checked head to its one outcome."""
+    try:
+        gateway.admit(exchange)  # not while draining; browsers by CORS
+        route = resolve_route(exchange.head)  # the allow-list, or a page of our own
+        exchange.enter(route)
+        caller = gateway.authenticate(exchange, route)  # before a byte of the body is read
+        if isinstance(route, Page):
+            outcome = await route.answer(gateway, exchange, caller)
+        else:
+            body = await exchange.read_body(gateway.settings.body_bytes)
+            ask = parse_ask(route, body, exchange.head.content_type, gateway.field_rules)
+            served = choose_model(gateway.directory, ask, caller)
+            exchange.model_name = served.model.route.name
+            request = Request(ask, served, exchange)
+            reply = await forward(
+                gateway, request, exchange
+            )  # pick, lease, send; again elsewhere while that is allowed
+            outcome = await relay(gateway, exchange, reply)  # to the last byte; gives engine and lease back
+    except Refused as refused:
+        outcome = exchange.write_problem(refused.problem, refused.status)
+    except ClientGone:
+        outcome = Outcome.CLIENT_TIMEOUT if exchange.reader_stuck else Outcome.CLIENT_DISCONNECTED
+    gateway.account(exchange, outcome)
+    exchange.finish()

@@ -1,0 +1,108 @@
+"""Which route a head asks for, and which model a request means. Tables looked up; refusals say what there is.
+
+Only exact paths of the allow-list pass: nothing is decoded or normalised before the look-up, so there is nothing to
+trick. Does not know engines' states beyond "may one be picked". Called by `flow`.
+"""
+
+from typing import Final
+
+from remuda.gateway import answers
+from remuda.gateway.ask import Ask
+from remuda.gateway.engines import Directory, LiveModel, Served
+from remuda.gateway.exchange import Refused
+from remuda.gateway.keys import Principal
+from remuda.gateway.pages import PAGES, Page, find_page, methods_of
+from remuda.gateway.request_head import RequestHead
+from remuda.vllm import routes
+from remuda.vllm.routes import Route
+
+_FORWARDED: Final[dict[tuple[bytes, bytes], Route]] = {
+    (method.encode(), path.encode()): route
+    for (method, path), route in routes.ROUTES.items()
+    if route is not routes.MODELS
+}
+_DEFAULT_CAPABILITY: Final = {"any": "chat"}
+
+
+def resolve_route(head: RequestHead) -> Route | Page:
+    """The route, or a page of our own; refuses everything else with what there is instead."""
+    route = _FORWARDED.get((head.method, head.path))
+    if route is not None:
+        return route
+    page = find_page(head.method, head.path)
+    if page is not None:
+        return page
+    raise Refused(_explain_miss(head.method.decode("latin-1"), head.path.decode("latin-1")))
+
+
+def _explain_miss(method: str, path: str) -> answers.Problem:
+    allowed = methods_of(path.encode("latin-1"))
+    if allowed:
+        return answers.method_not_allowed(method, path, allowed)
+    refused = routes.find_refused_route(method, path)
+    if refused is not None:
+        return answers.Problem(answers.Code.STATEFUL_NOT_SUPPORTED, f"{refused.reason}; {refused.hint}")
+    problem = answers.route_not_found(method, path)
+    near = _find_near(path)
+    if not near:
+        return problem
+    return answers.Problem(problem.code, f"{problem.message} Did you mean {' or '.join(near)}?")
+
+
+def _find_near(path: str) -> list[str]:
+    import difflib
+
+    known = [*routes.METHODS_BY_PATH, *(page.decode() for _, page in PAGES)]
+    return difflib.get_close_matches(path[:200], sorted(set(known)), n=2, cutoff=0.6)
+
+
+def choose_model(directory: Directory, ask: Ask, caller: Principal) -> Served:
+    """What the asked name means, or, when none is asked, any model that fits; refuses what the caller may not use."""
+    if ask.model is None:
+        return _choose_any(directory, ask, caller)
+    served = directory.by_name.get(ask.model)
+    if served is None or not caller.may_use(served.canonical):
+        if served is not None:
+            raise Refused(answers.model_not_allowed(ask.model, caller.tenant))
+        raise Refused(answers.model_not_found(ask.model, _visible(directory, caller)))
+    capabilities = served.model.route.capabilities
+    if ask.capability != "any" and ask.capability not in capabilities and not _chat_completes(ask, capabilities):
+        raise Refused(answers.unsupported_capability(ask.model, ask.capability, capabilities))
+    return served
+
+
+def _chat_completes(ask: Ask, capabilities: tuple[str, ...]) -> bool:
+    """A `code` model takes the generating routes too: `code` says what it is good at, not what it can do."""
+    return "code" in capabilities and ask.capability in {"chat", "completion"}
+
+
+def _choose_any(directory: Directory, ask: Ask, caller: Principal) -> Served:
+    wanted = _DEFAULT_CAPABILITY.get(ask.capability, ask.capability)
+    allowed = [model for model in directory.models if caller.may_use(model.route.served_name)]
+    fitting = [model for model in allowed if _fits(model, wanted, ask.max_tokens)]
+    ready = [model for model in fitting if model.candidates]
+    if not ready:
+        bound = f" with max_tokens {ask.max_tokens}" if ask.max_tokens else ""
+        considered = [f"{model.route.served_name} ({_why_not(model, wanted, ask)})" for model in allowed]
+        raise Refused(answers.no_fitting_model(f"{wanted}{bound}", considered))
+    model = min(ready, key=lambda live: min(load.work_tokens for load in live.loads))
+    return Served(model, model.route.served_name, None)
+
+
+def _fits(model: LiveModel, wanted: str, max_tokens: int | None) -> bool:
+    if wanted not in model.route.capabilities:
+        return False
+    limit = model.route.max_tokens
+    return limit is None or max_tokens is None or max_tokens <= limit
+
+
+def _why_not(model: LiveModel, wanted: str, ask: Ask) -> str:
+    if wanted not in model.route.capabilities:
+        return "serves " + ", ".join(model.route.capabilities)
+    if not _fits(model, wanted, ask.max_tokens):
+        return f"takes at most {model.route.max_tokens} tokens"
+    return model.route.waiting or "no engine is ready"
+
+
+def _visible(directory: Directory, caller: Principal) -> list[str]:
+    return [name for name, served in directory.by_name.items() if caller.may_use(served.canonical)]
