@@ -9,10 +9,8 @@ from __future__ import annotations
 
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import AfterValidator, Field, JsonValue
-from pydantic_core import PydanticCustomError
+from pydantic import Field, JsonValue
 
-from remuda.spec.flags import FIELD_OF_FLAG, OWNED_FLAGS
 from remuda.spec.quantity import AtLeast, AtMost, Bytes, Duration
 from remuda.spec.shape import (
     EnvName,
@@ -25,6 +23,7 @@ from remuda.spec.shape import (
     SourceText,
     Text,
     Unique,
+    Unit,
     Whole,
     exactly_one,
 )
@@ -45,20 +44,7 @@ ParserName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]*$", max_length=
 Modality = Literal["image", "video", "audio"]
 FLAG_PATTERN = r"^[a-z][a-z0-9]*(-[a-z0-9]+)*$"
 
-
-def _check_flag(flag: str) -> str:
-    """A flag in extraArgs must not contradict a field, or take over what Remuda itself sets."""
-    plain = flag.removeprefix("no-")
-    if plain in FIELD_OF_FLAG:
-        text, hint = "the flag {shown} has a field of its own", f"use spec.engine.{FIELD_OF_FLAG[plain]}"
-    elif plain in OWNED_FLAGS:
-        text, hint = "the flag {shown} is set by Remuda", OWNED_FLAGS[plain]
-    else:
-        return flag
-    raise PydanticCustomError("own", "{text}", {"text": text, "hint": hint})
-
-
-FlagName = Annotated[str, Field(pattern=FLAG_PATTERN, max_length=63), AfterValidator(_check_flag)]
+FlagName = Annotated[str, Field(pattern=FLAG_PATTERN, max_length=63)]
 IMAGE_PATTERN = (
     r"^[a-z0-9.-]+(:[0-9]{1,5})?(/[a-z0-9._-]+)*(:[A-Za-z0-9_][A-Za-z0-9_.-]{0,127})?(@sha256:[0-9a-f]{64})?$"
 )
@@ -70,34 +56,36 @@ class Speculative(Shape):
     method: SpeculativeMethod
     """How tokens are guessed: `ngram` looks them up in the prompt and needs nothing else; `draft_model`, `eagle`,
     `eagle3`, `medusa` and `mlp_speculator` need `model`; `mtp` uses heads that came with the model."""
-    num_tokens: Annotated[Whole, Field(ge=1, le=32)] = 3
+    num_tokens: Annotated[Whole, Field(ge=1, le=32), Unit("tokens")] = 3
     """Tokens guessed per step; more pays only while most guesses are right."""
     model: SourceText | None = None
     """Source of the guessing model, as in `spec.source`."""
-    tensor: Annotated[Whole, Field(ge=1, le=64)] | None = None
+    tensor: Annotated[Whole, Field(ge=1, le=64), Unit("GPUs")] | None = None
     """GPUs the guessing model is split over; by default as many as the model, or 1."""
-    prompt_lookup_min: Annotated[Whole, Field(ge=1, le=64)] | None = None
+    prompt_lookup_min: Annotated[Whole, Field(ge=1, le=64), Unit("tokens")] | None = None
     """Shortest run of tokens looked up (ngram only)."""
-    prompt_lookup_max: Annotated[Whole, Field(ge=1, le=64)] | None = None
+    prompt_lookup_max: Annotated[Whole, Field(ge=1, le=64), Unit("tokens")] | None = None
     """Longest run of tokens looked up (ngram only)."""
 
 
 class Parallel(Shape):
     """How one engine is split over several GPUs."""
 
-    tensor: Annotated[Whole, Field(ge=1, le=64)] = 1
+    tensor: Annotated[Whole, Field(ge=1, le=64), Unit("GPUs")] = 1
     """GPUs each layer is split over; must divide the attention heads, and wants a fast link (NVLink) between the
     GPUs."""
-    pipeline: Annotated[Whole, Field(ge=1, le=64)] = 1
+    pipeline: Annotated[Whole, Field(ge=1, le=64), Unit("stages")] = 1
     """Stages the layers are split into; for models too big for one node, or GPUs without a fast link."""
-    data: Annotated[Whole, Field(ge=1, le=64)] = 1
+    data: Annotated[Whole, Field(ge=1, le=64), Unit("copies")] = 1
     """Copies of the model inside one engine that share its queue; for mixture-of-experts models. Otherwise use
     `replicas`."""
     expert: Flag = False
     """Spread the experts of a mixture-of-experts model over the GPUs instead of splitting each one."""
-    nodes: Annotated[Whole, Field(ge=1, le=64)] = 1
+    nodes: Annotated[Whole, Field(ge=1, le=64), Unit("machines")] = 1
     """Machines one engine spans."""
-    layer_partition: Annotated[tuple[Annotated[Whole, Field(ge=1, le=1024)], ...], Field(max_length=64)] = ()
+    layer_partition: Annotated[
+        tuple[Annotated[Whole, Field(ge=1, le=1024)], ...], Field(max_length=64), Unit("layers")
+    ] = ()
     """Layers per pipeline stage, one number a stage; by default evenly."""
 
     @property
@@ -165,24 +153,24 @@ class EngineSettings(Shape):
     dtype: Dtype = "auto"
     """Number format of weights and activations. `auto` takes the model's own; `bfloat16` needs a GPU of compute
     capability 8.0 or a CPU."""
-    max_model_len: Annotated[Whole, Field(ge=1, le=16_777_216)] | None = None
+    max_model_len: Annotated[Whole, Field(ge=1, le=16_777_216), Unit("tokens")] | None = None
     """Longest prompt and answer together, in tokens; by default the model's own maximum. Shorter leaves more room for
     other requests."""
-    block_size: Annotated[Whole, Field(ge=1, le=2048)] | None = None
+    block_size: Annotated[Whole, Field(ge=1, le=2048), Unit("tokens")] | None = None
     """Tokens per block of the KV cache; by default 16 on a GPU and 128 on a CPU (where it must be a multiple of 32).
     16 to 32 suits short prompts, up to 128 long ones; what a sequence does not fill of its last block is wasted."""
-    gpu_memory_utilization: Annotated[Number, Field(gt=0, le=1)] | None = None
+    gpu_memory_utilization: Annotated[Number, Field(gt=0, le=1), Unit("share")] | None = None
     """Share of the GPU's memory the engine may take, weights included; by default vLLM's 0.92."""
     kv_cache_memory: Annotated[Bytes, AtLeast("1Mi"), AtMost("16Ti")] | None = None
     """Memory of the KV cache on each rank. Set it on a CPU; on a GPU, `gpuMemoryUtilization` usually decides."""
-    kv_cache_blocks: Annotated[Whole, Field(ge=2, le=16_777_216)] | None = None
+    kv_cache_blocks: Annotated[Whole, Field(ge=2, le=16_777_216), Unit("blocks")] | None = None
     """Number of blocks of the KV cache instead of its memory; for tests and for reproducing another machine's
     limits."""
     kv_cache_dtype: KvCacheDtype = "auto"
     """Number format of the KV cache; `fp8` doubles the tokens that fit and can cost some accuracy."""
-    max_num_seqs: Annotated[Whole, Field(ge=1, le=65_536)] = 256
+    max_num_seqs: Annotated[Whole, Field(ge=1, le=65_536), Unit("sequences")] = 256
     """Most sequences in one step. More raises throughput until the KV cache is full; then requests are preempted."""
-    max_num_batched_tokens: Annotated[Whole, Field(ge=1, le=16_777_216)] = 32_768
+    max_num_batched_tokens: Annotated[Whole, Field(ge=1, le=16_777_216), Unit("tokens")] = 32_768
     """Most tokens in one step. More makes long prompts start sooner and running answers stutter more."""
     chunked_prefill: Flag = True
     """Mix pieces of long prompts with running answers in one step, so that a long prompt does not stall them."""
@@ -217,7 +205,7 @@ class EngineSettings(Shape):
     """Limits for images, video and audio."""
     adapters: Annotated[tuple[Adapter, ...], Field(max_length=256), Unique("name")] = ()
     """LoRA adapters served beside the model."""
-    max_adapters: Annotated[Whole, Field(ge=1, le=256)] | None = None
+    max_adapters: Annotated[Whole, Field(ge=1, le=256), Unit("adapters")] | None = None
     """Adapters that can run in one step; by default as many as there are in `adapters`. Each takes GPU memory."""
     max_adapter_rank: Literal[1, 8, 16, 32, 64, 128, 256, 320, 512] | None = None
     """Highest rank among the adapters; by default 16."""

@@ -8,17 +8,21 @@ Called by: `explain` (hints), `schema`, `crd` and `reference` (generated files).
 
 from __future__ import annotations
 
+import ast
+import inspect
+import textwrap
 import types
 from collections.abc import Iterator
 from dataclasses import dataclass
 from difflib import get_close_matches
+from itertools import pairwise
 from typing import Annotated, Union, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
-from remuda.spec.flags import FIELD_OF_FLAG
 from remuda.spec.problem import FieldPath
 from remuda.spec.shape import Shape
+from remuda.spec.vocabulary import FIELD_OF_WORD
 
 
 def bare_type(annotation: object) -> object:
@@ -124,10 +128,8 @@ def _nearest(wrong: str, known: dict[str, FieldInfo]) -> str | None:
 
 
 def _elsewhere(root: type[Shape], parent: FieldPath, wrong: str) -> str | None:
-    flag = wrong.replace("_", "-").strip("-")
-    flags = {_squash(name): target for name, target in FIELD_OF_FLAG.items()}
-    if root.__name__ == "Model" and (target := flags.get(_squash(flag))):
-        return f"spec.engine.{target}"
+    if root.__name__ == "Model" and _squash(wrong) in FIELD_OF_WORD:
+        return FIELD_OF_WORD[_squash(wrong)]
     squashed = _squash(wrong)
     same = [
         field.path for field in walk_fields(root) if _squash(field.path[-1]) == squashed and field.path[:-1] != parent
@@ -139,3 +141,24 @@ def _elsewhere(root: type[Shape], parent: FieldPath, wrong: str) -> str | None:
 
 def _squash(name: str) -> str:
     return name.replace("_", "").replace("-", "").lower()[:100]
+
+
+def field_docs(shape: type[Shape]) -> dict[str, str]:
+    """The text below each field of a class, by attribute name; inherited fields included."""
+    docs: dict[str, str] = {}
+    for owner in reversed(shape.__mro__):
+        if not (issubclass(owner, Shape) and owner is not Shape):
+            continue
+        tree = ast.parse(textwrap.dedent(inspect.getsource(owner)))
+        assert isinstance(tree.body[0], ast.ClassDef)
+        body = tree.body[0].body
+        for field, text in pairwise(body):
+            if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name) and (doc := _text_of(text)):
+                docs[field.target.id] = " ".join(doc.split())
+    return docs
+
+
+def _text_of(statement: ast.stmt) -> str | None:
+    if isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant):
+        return statement.value.value if isinstance(statement.value.value, str) else None
+    return None

@@ -11,7 +11,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from remuda.spec.quantity import AtLeast, AtMost, Bytes, Duration
-from remuda.spec.shape import Document, FilePath, Flag, Number, Rule, Shape, Unique, Whole
+from remuda.spec.shape import Document, FilePath, Flag, Number, Rule, Shape, Unique, Unit, Whole
 
 Wait = Annotated[Duration, AtLeast("1ms"), AtMost("24h")]
 FIELD_NAME_PATTERN = r"^[a-z_][a-z0-9_]*$"
@@ -63,9 +63,9 @@ class Limits(Shape):
     """Largest request body; larger is refused with 413 before it is read."""
     header_size: Annotated[Bytes, AtLeast("1Ki"), AtMost("1Mi")] = Bytes("32Ki")
     """Largest request head (line and headers together)."""
-    connections: Annotated[Whole, Field(ge=1, le=1_000_000)] = 20_000
+    connections: Annotated[Whole, Field(ge=1, le=1_000_000), Unit("connections")] = 20_000
     """Most client connections at once."""
-    requests_in_flight: Annotated[Whole, Field(ge=1, le=1_000_000)] = 10_000
+    requests_in_flight: Annotated[Whole, Field(ge=1, le=1_000_000), Unit("requests")] = 10_000
     """Most requests being answered at once; more are refused with 429."""
 
 
@@ -112,9 +112,9 @@ class ClientFields(Shape):
 class Retries(Shape):
     """Second attempts on another engine, before the first byte of an answer."""
 
-    attempts: Annotated[Whole, Field(ge=1, le=10)] = 3
+    attempts: Annotated[Whole, Field(ge=1, le=10), Unit("attempts")] = 3
     """Most attempts for one request, the first included; 1 switches retries off."""
-    budget_ratio: Annotated[Number, Field(ge=0, le=1)] = 0.2
+    budget_ratio: Annotated[Number, Field(ge=0, le=1), Unit("share")] = 0.2
     """Retries allowed per request, over all requests, so that a failing fleet is not hit harder."""
 
 
@@ -135,9 +135,9 @@ class Health(Shape):
     """Time between two checks of an engine."""
     timeout: Annotated[Duration, AtLeast("10ms"), AtMost("10m")] = Duration("2s")
     """How long a check may take."""
-    failures: Annotated[Whole, Field(ge=1, le=100)] = 3
+    failures: Annotated[Whole, Field(ge=1, le=100), Unit("checks")] = 3
     """Failures in a row after which an engine gets no more requests."""
-    successes: Annotated[Whole, Field(ge=1, le=100)] = 2
+    successes: Annotated[Whole, Field(ge=1, le=100), Unit("checks")] = 2
     """Successes in a row after which it gets them again."""
 
 

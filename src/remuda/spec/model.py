@@ -24,6 +24,7 @@ from remuda.spec.shape import (
     Shape,
     SourceText,
     Unique,
+    Unit,
     Whole,
     at_most_one,
     exactly_one,
@@ -50,7 +51,7 @@ class Hardware(Shape):
     gpu: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._-]{0,62}$", max_length=63)] = "auto"
     """`auto` takes the GPU that is there (in a cluster: any that fits) and else the CPU; `none` means the CPU;
     otherwise a product, for example `L4`, `A100-80GB` or `H100` (`remuda schema gpus` lists them)."""
-    gpu_count: Annotated[Whole, Field(ge=1, le=1024)] | None = None
+    gpu_count: Annotated[Whole, Field(ge=1, le=1024), Unit("GPUs")] | None = None
     """GPUs of one engine; by default what `engine.parallel` needs."""
     gpu_memory: Annotated[Bytes, AtLeast("1Gi"), AtMost("4Ti")] | None = None
     """Least memory of each GPU."""
@@ -65,15 +66,15 @@ class Hardware(Shape):
 class ScalingTargets(Shape):
     """What each replica should carry; the target that asks for the most replicas wins."""
 
-    kv_cache_use: Annotated[Number, Field(gt=0, le=1)] | None = 0.8
+    kv_cache_use: Annotated[Number, Field(gt=0, le=1), Unit("share")] | None = 0.8
     """Share of the KV cache in use."""
-    pending_requests: Annotated[Whole, Field(ge=1, le=100_000)] | None = 50
+    pending_requests: Annotated[Whole, Field(ge=1, le=100_000), Unit("requests")] | None = 50
     """Requests waiting per replica."""
     latency_p99: Annotated[Duration, AtLeast("1ms"), AtMost("24h")] | None = Duration("10s")
     """99th percentile of the time a request takes."""
-    requests_per_second: Annotated[Number, Field(gt=0, le=1_000_000)] | None = 10.0
+    requests_per_second: Annotated[Number, Field(gt=0, le=1_000_000), Unit("requests per second")] | None = 10.0
     """Requests per second and replica."""
-    cpu: Annotated[Number, Field(gt=0, le=1)] | None = None
+    cpu: Annotated[Number, Field(gt=0, le=1), Unit("share")] | None = None
     """Share of the processor in use. Off by default: an engine waits for its GPU with a busy CPU, so this says
     little."""
 
@@ -91,9 +92,9 @@ class Scaling(Shape):
         ),
     )
 
-    min: Annotated[Whole, Field(ge=0, le=10_000)] = 1
+    min: Annotated[Whole, Field(ge=0, le=10_000), Unit("replicas")] = 1
     """Fewest replicas; 0 lets the model go to sleep, and the first request then waits for a start."""
-    max: Annotated[Whole, Field(ge=1, le=10_000)] = 10
+    max: Annotated[Whole, Field(ge=1, le=10_000), Unit("replicas")] = 10
     """Most replicas, so that a flood of requests has a price limit."""
     targets: ScalingTargets = ScalingTargets.model_construct()
     """When to add replicas."""
@@ -132,13 +133,13 @@ class Rollout(Shape):
         ),
     )
 
-    max_surge: Annotated[Whole, Field(ge=0, le=1000)] = 1
+    max_surge: Annotated[Whole, Field(ge=0, le=1000), Unit("engines")] = 1
     """Engines started beyond `replicas` during a change; needs free GPUs."""
-    max_unavailable: Annotated[Whole, Field(ge=0, le=1000)] = 0
+    max_unavailable: Annotated[Whole, Field(ge=0, le=1000), Unit("engines")] = 0
     """Engines that may be missing during a change; 1 where there is no free GPU."""
-    canary_weight: Annotated[Whole, Field(ge=1, le=99)] | None = None
+    canary_weight: Annotated[Whole, Field(ge=1, le=99), Unit("percent")] | None = None
     """Percent of requests a new revision gets until it has proven itself; by default no canary."""
-    canary_requests: Annotated[Whole, Field(ge=1, le=1_000_000)] = 200
+    canary_requests: Annotated[Whole, Field(ge=1, le=1_000_000), Unit("requests")] = 200
     """Requests a canary must answer before it is judged."""
 
 
@@ -147,7 +148,7 @@ class Traffic(Shape):
 
     of: Name
     """`metadata.name` of the model whose requests are shared."""
-    weight: Annotated[Whole, Field(ge=0, le=100)]
+    weight: Annotated[Whole, Field(ge=0, le=100), Unit("percent")]
     """Percent of its requests that come here."""
 
 
@@ -213,13 +214,13 @@ class ModelSpec(Shape):
         "completion",
     )
     """What the model is for. Decides which routes it answers, and lets a request that names no model find one."""
-    max_tokens: Annotated[Whole, Field(ge=1, le=16_777_216)] | None = None
+    max_tokens: Annotated[Whole, Field(ge=1, le=16_777_216), Unit("tokens")] | None = None
     """Largest `max_tokens` this model takes from a request that names no model; by default no limit of its own."""
     engine: EngineSettings = EngineSettings.model_construct()
     """How vLLM runs it."""
     hardware: Hardware = Hardware.model_construct()
     """What one engine runs on."""
-    replicas: Annotated[Whole, Field(ge=0, le=10_000)] | None = None
+    replicas: Annotated[Whole, Field(ge=0, le=10_000), Unit("engines")] | None = None
     """Number of engines; 1 unless `scaling` is given."""
     scaling: Scaling | None = None
     """Let the number of engines follow the load."""

@@ -166,6 +166,11 @@ class AtLeast:
     def __get_pydantic_core_schema__(self, source: type, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
         return _bound_schema(self.text, source, handler, least=True)
 
+    def __get_pydantic_json_schema__(
+        self, schema: core_schema.CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        return handler(schema) | {"x-at-least": self.text}
+
 
 @dataclass(frozen=True, slots=True)
 class AtMost:
@@ -175,6 +180,11 @@ class AtMost:
 
     def __get_pydantic_core_schema__(self, source: type, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
         return _bound_schema(self.text, source, handler, least=False)
+
+    def __get_pydantic_json_schema__(
+        self, schema: core_schema.CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        return handler(schema) | {"x-at-most": self.text}
 
 
 def _bound_schema(text: str, source: type, handler: GetCoreSchemaHandler, *, least: bool) -> core_schema.CoreSchema:

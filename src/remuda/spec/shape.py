@@ -92,6 +92,18 @@ class Unique:
         return items
 
 
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """What a plain number counts, for the reference page and `x-unit` in the schema."""
+
+    text: str
+
+    def __get_pydantic_json_schema__(
+        self, schema: core_schema.CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        return handler(schema) | {"x-unit": self.text}
+
+
 class Shape(BaseModel):
     """Base of everything that can be written in a file."""
 
