@@ -74,6 +74,7 @@ class GatewayChild:
         self._process: asyncio.subprocess.Process | None = None
         self._writer: asyncio.StreamWriter | None = None
         self._stopping = asyncio.Event()
+        self._finished = asyncio.Event()
         self._problem = ""
         self._hint = ""
         self._port = 0  # known once it listened; kept over restarts
@@ -81,12 +82,22 @@ class GatewayChild:
 
     async def run(self) -> None:
         """Keep a gateway running until `drain` or `kill`; raises GatewayStartError when the first cannot listen."""
+        try:
+            await self._run_again_and_again()
+        finally:
+            self.kill()
+            if self._process is not None:
+                await self._process.wait()
+            self._become(GatewayState.STOPPED, "")
+            self._finished.set()
+
+    async def _run_again_and_again(self) -> None:
         backoff_s = FIRST_BACKOFF_S
         while not self._stopping.is_set():
             began_s = time.monotonic()
             code = await self._run_once()
             if self._stopping.is_set():
-                break
+                return
             if not self._port:
                 raise GatewayStartError(self._problem or self._describe_exit(code), self._hint)
             backoff_s = FIRST_BACKOFF_S if time.monotonic() - began_s > STEADY_S else backoff_s
@@ -95,7 +106,6 @@ class GatewayChild:
                 await asyncio.wait_for(self._stopping.wait(), backoff_s)
             backoff_s = min(backoff_s * 2, MAX_BACKOFF_S)
             self.status = replace(self.status, restarts=self.status.restarts + 1)
-        self._become(GatewayState.STOPPED, "")
 
     def push(self, table: object) -> None:
         """Give the gateway a new table, now and after each restart."""
@@ -103,19 +113,17 @@ class GatewayChild:
         self._send({"table": table})
 
     async def drain(self, timeout_s: float) -> None:
-        """Let running requests finish, for at most `timeout_s`, then end it."""
+        """Let running requests finish, for at most `timeout_s`, then end it. Returns when `run` is over."""
         self._stopping.set()
-        if self._process is None or self._process.returncode is not None:
-            return
-        self._become(GatewayState.DRAINING, "finishing running requests")
         if self._writer is not None:
+            self._become(GatewayState.DRAINING, "finishing running requests")
             with contextlib.suppress(OSError, RuntimeError):
                 self._writer.write_eof()
         try:
-            await asyncio.wait_for(self._process.wait(), timeout_s + LEAVE_S)
+            await asyncio.wait_for(self._finished.wait(), timeout_s + LEAVE_S)
         except TimeoutError:
             self.kill()
-            await self._process.wait()
+            await self._finished.wait()
 
     def kill(self) -> None:
         """End it now."""
@@ -143,6 +151,8 @@ class GatewayChild:
         except BaseException:
             ours.close()
             raise
+        if self._stopping.is_set():
+            self.kill()
         self._become(GatewayState.STARTING, "starting")
         self._send({"settings": self._settings})
         if self._table is not None:

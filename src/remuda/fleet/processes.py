@@ -1,6 +1,6 @@
 """Which process is which: a pid alone lies after reuse, so a process is its pid and its start time (/proc, Linux).
 
-Pure reading of /proc plus one `stop_group`; called by `record`, `claim` and `ports`.
+Called by `record`, `claim` and `ports`.
 """
 
 import contextlib
@@ -9,9 +9,9 @@ import signal
 from dataclasses import dataclass
 from pathlib import Path
 
+from remuda.engine.proc import read_stat
+
 PROC = Path("/proc")
-# Fields of /proc/PID/stat counted after the parenthesised name (which may hold spaces): state is 0, start time is 19.
-_STATE, _START_TICKS = 0, 19
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,10 +24,8 @@ class ProcessId:
 
 def fetch_process_id(pid: int) -> ProcessId | None:
     """The process that has `pid` now; None when there is none, or only its zombie."""
-    fields = _read_stat(pid)
-    if fields is None or fields[_STATE] in {"Z", "X"}:
-        return None
-    return ProcessId(pid, int(fields[_START_TICKS]))
+    stat = read_stat(pid)
+    return None if stat is None or stat.state in {"Z", "X"} else ProcessId(pid, stat.started_ticks)
 
 
 def is_alive(process: ProcessId) -> bool:
@@ -53,11 +51,3 @@ def stop_group(process: ProcessId) -> None:
             os.killpg(process.pid, signal.SIGKILL)
         else:
             os.kill(process.pid, signal.SIGKILL)
-
-
-def _read_stat(pid: int) -> list[str] | None:
-    try:
-        text = (PROC / str(pid) / "stat").read_text(errors="replace")
-    except OSError:
-        return None
-    return text.rpartition(")")[2].split()

@@ -142,8 +142,9 @@ class Supervisor:
         await asyncio.wait({draining, cut}, return_when=asyncio.FIRST_COMPLETED)
         if not draining.done():
             self._gateway.kill()
-            stops = (asyncio.create_task(engine.stop()) for engine in self._engines.values())
-            await asyncio.wait({draining, *stops}, timeout=CUT_S)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(CUT_S):
+                    await asyncio.gather(*(engine.stop() for engine in self._engines.values()), return_exceptions=True)
         rest: list[asyncio.Task[Any]] = [draining, cut, *self._tasks]
         for task in rest:
             task.cancel()

@@ -1,0 +1,100 @@
+"""Install an engine from an event loop: the blocking work runs in a child that ends when it is told to, or when we die.
+
+`install` starts `python -m remuda.fleet.installing ORDER`, turns its progress into events and returns the installation.
+The installer it runs (uv) is in the child's process group and goes with it. Called by `workshop`.
+"""
+
+import asyncio
+import contextlib
+import ctypes
+import json
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Callable
+from dataclasses import asdict
+from typing import Any
+
+from remuda.engine.build import Progress
+from remuda.engine.errors import InstallError
+from remuda.engine.home import Home
+from remuda.engine.install import find_installation, install_engine
+from remuda.engine.installation import Installation
+
+_PR_SET_PDEATHSIG = 1
+_LEAVE_S = 5.0  # between asking the child to go and killing its group
+
+
+async def install(home: Home, version: str, variant: str | None, report: Callable[[Progress], None]) -> Installation:
+    """The installation of `version`, made if it is missing. Cancelling it stops the installer."""
+    order = json.dumps({"version": version, "variant": variant, "parent": os.getpid()})
+    child = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "remuda.fleet.installing",
+        order,
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        start_new_session=True,
+    )
+    try:
+        async for message in _read(child):
+            if "error" in message:
+                raise InstallError(message["error"], message["hint"])
+            report(Progress(**message))
+        await child.wait()
+    finally:
+        await _end(child)
+    found = find_installation(home, version, variant)
+    if found is None:
+        raise InstallError(
+            f"the installation of vLLM {version} ended with status {child.returncode}", "run it again to see why"
+        )
+    return found
+
+
+async def _read(child: asyncio.subprocess.Process) -> AsyncIterator[dict[str, Any]]:
+    assert child.stdout is not None
+    async for line in child.stdout:
+        yield json.loads(line)
+
+
+async def _end(child: asyncio.subprocess.Process) -> None:
+    """Ask the child to clean up, then end its whole group."""
+    if child.returncode is None:
+        with contextlib.suppress(ProcessLookupError):
+            child.terminate()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(child.wait(), _LEAVE_S)
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(child.pid, signal.SIGKILL)
+    await child.wait()
+
+
+def main(order: dict[str, Any]) -> int:
+    """The child: install, telling each step as one JSON line."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
+    signal.signal(signal.SIGTERM, _stop)
+    if os.getppid() != order["parent"]:
+        return 1
+
+    def tell(message: dict[str, Any]) -> None:
+        print(json.dumps(message), flush=True)
+
+    try:
+        install_engine(
+            Home.from_environment(), order["version"], order["variant"], lambda progress: tell(asdict(progress))
+        )
+    except InstallError as error:
+        tell({"error": error.message, "hint": error.hint})
+        return 1
+    return 0
+
+
+def _stop(_number: int, _frame: object) -> None:
+    # An exception, so that the half-made environment is removed on the way out; uv is killed by its caller's cleanup.
+    raise KeyboardInterrupt
+
+
+if __name__ == "__main__":
+    sys.exit(main(json.loads(sys.argv[1])))

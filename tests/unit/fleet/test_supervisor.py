@@ -1,0 +1,253 @@
+"""The life of a fleet, with engines and a gateway that only pretend."""
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from remuda import spec
+from remuda.engine.errors import InstallError
+from remuda.engine.home import Home
+from remuda.engine.status import EngineState, EngineStatus
+from remuda.fleet import control, events
+from remuda.fleet.errors import FleetError, FleetRunningError
+from remuda.fleet.gateway_child import GatewayState
+from remuda.fleet.plan import FleetPlan
+from remuda.fleet.record import is_claimed, read_record
+from remuda.fleet.supervisor import Supervisor
+from remuda.gateway.settings import GatewaySettings
+from remuda.gateway.table import ModelRoute, Table
+
+DOUBLE = (sys.executable, str(Path(__file__).with_name("speaking_gateway.py")), "--fd")
+DEADLINE_S = 20.0
+Observer = Callable[[EngineStatus], None]
+
+
+class PretendedEngine:
+    """Becomes ready (or whatever it is told) and ends when drained."""
+
+    def __init__(self, status: EngineStatus, observer: Observer, fate: EngineState) -> None:
+        self.status = status
+        self.observer = observer
+        self.fate = fate
+        self.left = asyncio.Event()
+        self.cut = False
+
+    def become(self, state: EngineState, reason: str = "") -> None:
+        self.status = replace(self.status, state=state, reason=reason)
+        self.observer(self.status)
+
+    async def run(self) -> None:
+        self.become(EngineState.STARTING, "loading weights")
+        self.become(self.fate, "as told")
+        if self.fate is not EngineState.FAILED:
+            await self.left.wait()
+            self.become(EngineState.STOPPED)
+
+    async def drain(self) -> None:
+        if self.fate is EngineState.DRAINING:  # has requests that never end
+            await asyncio.Event().wait()
+        self.left.set()
+
+    async def stop(self) -> None:
+        self.cut = True
+        self.left.set()
+
+
+class PretendedWorkshop:
+    """Makes pretended engines."""
+
+    def __init__(self, fates: dict[str, EngineState] | None = None, unprepared: tuple[str, ...] = ()) -> None:
+        self.fates = fates or {}
+        self.unprepared = unprepared
+        self.engines: dict[str, PretendedEngine] = {}
+
+    async def prepare(self, model: spec.Model, emit: events.Emit) -> None:
+        if model.metadata.name in self.unprepared:
+            raise InstallError("the disk filled up", "free some space")
+
+    def build(self, model: spec.Model, replica: int, port: int, observer: Observer) -> PretendedEngine:
+        name = f"{model.metadata.name}-{replica}"
+        status = EngineStatus(name, model.metadata.name, EngineState.WAITING, "", "127.0.0.1", port, kv_tokens=1024)
+        fate = self.fates.get(name, EngineState.READY)
+        self.engines[name] = PretendedEngine(status, observer, fate)
+        return self.engines[name]
+
+
+def plan_of(*names: str, replicas: int = 1) -> FleetPlan:
+    text = "\n---\n".join(
+        f"{{apiVersion: remuda.dev/v1alpha1, kind: Model, metadata: {{name: {name}}}, "
+        f"spec: {{source: 'demo://remuda-demo', replicas: {replicas}}}}}"
+        for name in names
+    )
+    return FleetPlan(
+        files=("fleet.yaml",),
+        started=spec.load_text(text).models,
+        routed=(),
+        settings=GatewaySettings(port=0),
+        table=Table(models=tuple(ModelRoute(name=name, served_name=name) for name in names)),
+    )
+
+
+class Fleet:
+    """A supervisor under test and what it said."""
+
+    def __init__(self, plan: FleetPlan, home: Home, workshop: PretendedWorkshop) -> None:
+        self.said: list[events.AnyEvent] = []
+        self.home = home
+        self.workshop = workshop
+        self._news = asyncio.Event()
+        self.supervisor = Supervisor(plan, home, workshop, self._hear, DOUBLE)
+        self.run = asyncio.create_task(self.supervisor.run())
+        self.run.add_done_callback(lambda _: self._news.set())
+
+    def _hear(self, event: events.AnyEvent) -> None:
+        self.said.append(event)
+        self._news.set()
+
+    async def until(self, kind: type[events.Event]) -> events.Event:
+        async with asyncio.timeout(DEADLINE_S):
+            while not (found := [event for event in self.said if isinstance(event, kind)]):
+                assert not self.run.done(), f"ended before {kind.__name__}: {self.run}"
+                self._news.clear()
+                await self._news.wait()
+        return found[0]
+
+    async def stop(self) -> None:
+        self.supervisor.request_stop("the test")
+        await asyncio.wait_for(self.run, DEADLINE_S)
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
+    monkeypatch.setenv("SAID", str(tmp_path / "said"))
+    return Home.from_environment({"REMUDA_HOME": str(tmp_path)})
+
+
+@contextlib.asynccontextmanager
+async def ready_fleet(
+    home: Home, workshop: PretendedWorkshop, *names: str, replicas: int = 1
+) -> AsyncIterator[tuple[Fleet, events.Ready]]:
+    fleet = Fleet(plan_of(*names, replicas=replicas), home, workshop)
+    ready = await fleet.until(events.Ready)
+    assert isinstance(ready, events.Ready)
+    yield fleet, ready
+    await fleet.stop()
+
+
+def tables(home: Home) -> list[Table]:
+    import msgspec
+
+    lines = (home.state.parent / "said").read_text().splitlines()
+    return [msgspec.convert(json.loads(line)["table"], Table) for line in lines]
+
+
+async def test_starts_answers_serves_and_leaves_nothing(home: Home) -> None:
+    workshop = PretendedWorkshop()
+    async with ready_fleet(home, workshop, "demo", replicas=2) as (fleet, ready):
+        assert ready.models == ("demo",)
+        assert events.AnswerText(text="Hello.") in fleet.said
+        record = read_record(home.state)
+        assert record is not None
+        assert (record.pid, record.url) == (os.getpid(), ready.url)
+    assert isinstance(fleet.said[-1], events.Stopped)
+    assert not is_claimed(home.state)
+    assert sorted(path.name for path in home.state.iterdir()) == ["fleet.lock"]
+    assert [engine.cut for engine in workshop.engines.values()] == [False, False]
+    assert [endpoint.id for endpoint in tables(home)[-1].models[0].endpoints] == ["demo-0", "demo-1"]
+
+
+async def test_status_tells_engines_gateway_and_outcomes(home: Home) -> None:
+    async with ready_fleet(home, PretendedWorkshop(), "demo"):
+        snapshot = await asyncio.to_thread(control.ask_status, home.state)
+        assert (snapshot.phase, snapshot.gateway.state, snapshot.gateway.auth) == ("serving", "listening", "open")
+        assert snapshot.gateway.requests == {"completed": 7}
+        assert [(e.id, e.state, e.kv_tokens, e.running) for e in snapshot.engines] == [("demo-0", "ready", 1024, None)]
+
+
+async def test_a_model_that_cannot_run_leaves_the_others_alone(home: Home) -> None:
+    workshop = PretendedWorkshop(unprepared=("broken",))
+    async with ready_fleet(home, workshop, "broken", "demo") as (_, ready):
+        assert ready.models == ("demo",)
+        assert ready.failed == ("broken-0: the disk filled up (hint: free some space)",)
+    assert tables(home)[-1].models[0].waiting == "failed: the disk filled up (hint: free some space)"
+
+
+async def test_fleet_of_which_nothing_can_run_says_why_and_ends(home: Home) -> None:
+    fleet = Fleet(plan_of("demo"), home, PretendedWorkshop({"demo-0": EngineState.FAILED}))
+    with pytest.raises(FleetError) as caught:
+        await asyncio.wait_for(fleet.run, DEADLINE_S)
+    assert caught.value.message == "demo-0 cannot run: as told"
+    assert not is_claimed(home.state)
+
+
+async def test_engine_that_dies_leaves_the_table_and_comes_back(home: Home) -> None:
+    workshop = PretendedWorkshop()
+    async with ready_fleet(home, workshop, "demo", replicas=2) as (fleet, _):
+        workshop.engines["demo-1"].become(EngineState.BACKOFF, "killed by SIGKILL")
+        assert fleet.said[-1] == events.Step(
+            id="demo-1", title="demo-1", state=events.StepState.WARNED, detail="backoff: killed by SIGKILL"
+        )
+        workshop.engines["demo-1"].become(EngineState.READY)
+    routed = [[endpoint.id for endpoint in table.models[0].endpoints] for table in tables(home)]
+    assert ["demo-0"] in routed
+    assert routed[-1] == ["demo-0", "demo-1"]
+
+
+async def test_second_fleet_is_refused_and_the_first_goes_on(home: Home) -> None:
+    async with ready_fleet(home, PretendedWorkshop(), "demo") as (fleet, ready):
+        second = Fleet(plan_of("demo"), home, PretendedWorkshop())
+        with pytest.raises(FleetRunningError) as caught:
+            await second.run
+        assert caught.value.message == f"a fleet is already running: process {os.getpid()} at {ready.url}"
+        assert not fleet.run.done()
+
+
+async def test_gateway_that_is_killed_comes_back(home: Home) -> None:
+    async with ready_fleet(home, PretendedWorkshop(), "demo") as (fleet, ready):
+        gateway = fleet.supervisor._gateway
+        assert gateway.status.pid
+        os.kill(gateway.status.pid, signal.SIGKILL)
+        async with asyncio.timeout(DEADLINE_S):
+            while gateway.status.restarts == 0 or gateway.status.state is not GatewayState.LISTENING:
+                fleet._news.clear()
+                await fleet._news.wait()
+        assert fleet.supervisor.url == ready.url
+
+
+async def test_second_request_to_stop_cuts(home: Home) -> None:
+    workshop = PretendedWorkshop({"demo-0": EngineState.DRAINING, "demo-1": EngineState.READY})
+    fleet = Fleet(plan_of("demo", replicas=2), home, workshop)
+    async with asyncio.timeout(DEADLINE_S):
+        while len(workshop.engines) < 2:
+            await fleet._news.wait()
+            fleet._news.clear()
+    fleet.supervisor.request_stop("Ctrl-C")
+    await fleet.until(events.Stopping)
+    fleet.supervisor.request_stop("Ctrl-C")
+    await asyncio.wait_for(fleet.run, DEADLINE_S)
+    assert workshop.engines["demo-0"].cut
+
+
+async def test_down_tells_until_the_end(home: Home) -> None:
+    fleet = Fleet(plan_of("demo"), home, PretendedWorkshop())
+    await fleet.until(events.Ready)
+    told = await asyncio.to_thread(lambda: list(control.ask_down(home.state, cut=False)))
+    await asyncio.wait_for(fleet.run, DEADLINE_S)
+    assert told[0] == events.Stopping(reason="`remuda down`")
+    assert isinstance(told[-1], events.Stopped)
+
+
+async def test_stop_while_starting_leaves_nothing(home: Home) -> None:
+    fleet = Fleet(plan_of("demo"), home, PretendedWorkshop({"demo-0": EngineState.STARTING}))
+    await fleet.until(events.Step)
+    await fleet.stop()
+    assert not any(isinstance(event, events.Ready) for event in fleet.said)
+    assert not is_claimed(home.state)
