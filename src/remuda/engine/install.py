@@ -35,19 +35,17 @@ from remuda.engine.variants import (
     VARIANTS,
     Variant,
     check_cpu,
-    detect_variant,
-    has_nvidia_gpu,
+    choose_variant,
+    matching_variants,
     parse_variant,
-    preferred_variants,
 )
 
 _PARTIAL = ".building-"
 
 
 def find_installation(home: Home, version: str = DEFAULT_VERSION, variant: str | None = None) -> Installation | None:
-    """The whole environment for this version; without a variant, the best that suits this machine."""
-    names = (variant,) if variant else preferred_variants(has_gpu=has_nvidia_gpu())
-    for name in names:
+    """The whole environment for this version; the best that does what was asked (see variants.matching_variants)."""
+    for name in matching_variants(variant):
         path = environment_path(home, version, name)
         found = read_installation(path) if path else None
         if found is not None:
@@ -70,8 +68,7 @@ def install_engine(
     found = find_installation(home, version, variant)
     if found is not None and not (repair and _is_broken(found, progress)):
         return found
-    name = found.variant if found else variant
-    chosen = parse_variant(name) if name else detect_variant()
+    chosen = parse_variant(found.variant) if found else choose_variant(variant)
     path = _checked_path(home, version, chosen)
     with _lock(path, progress):
         other = read_installation(path)

@@ -60,16 +60,24 @@ def parse_variant(name: str) -> Variant:
     raise InstallError(f"there is no engine variant {name!r}", f"choose one of {', '.join(VARIANTS)}")
 
 
-def preferred_variants(*, has_gpu: bool) -> tuple[str, ...]:
-    """Variants that run here, best first: what an already installed engine is looked up by."""
-    return ("cuda", "cpu", "cpu-pypi") if has_gpu else ("cpu", "cpu-pypi")
+def matching_variants(asked: str | None) -> tuple[str, ...]:
+    """Variants that do what was asked, best first: what an installed engine is looked up by.
+
+    `cpu` is any build for CPUs; nothing asked is whatever suits the machine.
+    """
+    if asked == "cpu":
+        return ("cpu", "cpu-pypi")
+    if asked is not None:
+        return (parse_variant(asked).name,)
+    return ("cuda",) if has_nvidia_gpu() else ("cpu", "cpu-pypi")
 
 
-def detect_variant(environ: Mapping[str, str] | None = None) -> Variant:
-    """Choose for this machine: a GPU, else PyTorch's CPU build where it can be had, else PyPI's."""
+def choose_variant(asked: str | None, environ: Mapping[str, str] | None = None) -> Variant:
+    """Which one to install: a GPU's, else PyTorch's CPU build where it can be had, else PyPI's."""
     env = os.environ if environ is None else environ
-    if has_nvidia_gpu():
-        return VARIANTS["cuda"]
+    names = matching_variants(asked)
+    if len(names) == 1:
+        return VARIANTS[names[0]]
     if find_wheel_folder(env, TORCH_BY_VERSION[DEFAULT_VERSION]) is not None or _index_answers(torch_index(env)):
         return VARIANTS["cpu"]
     return VARIANTS["cpu-pypi"]

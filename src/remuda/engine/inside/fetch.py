@@ -192,14 +192,12 @@ STATUSES = {
     404: ("the hub has no such model (404)", "check the name, or set sourceToken if it is private: {page}"),
     429: ("the hub limits the rate of requests (429)", "wait some minutes, or set sourceToken: its limits are higher"),
 }
-WITH_TOKEN = "the token given with sourceToken"
-WITHOUT_TOKEN = "no token (sourceToken is not set)"
 
 
 def explain(error: BaseException, job: dict) -> FetchError:
     """Put the hub client's errors into words."""
     words = {
-        "token": WITH_TOKEN if job["token"] else WITHOUT_TOKEN,
+        "token": "the token given with sourceToken" if job["token"] else "no token (sourceToken is not set)",
         "page": f"{os.environ.get('HF_ENDPOINT') or 'https://huggingface.co'}/{job['repo']}",
         "revision": job["revision"] or "main",
     }
@@ -208,7 +206,7 @@ def explain(error: BaseException, job: dict) -> FetchError:
     return FetchError(message.format(**words), hint.format(**words))
 
 
-def explain_hub(error: BaseException, status: int | None, has_token: bool) -> tuple | None:  # noqa: FBT001
+def explain_hub(error: BaseException, status: int | None, has_token: bool) -> tuple | None:
     """What the hub answered, from the particular to the general."""
     from huggingface_hub import errors
 
