@@ -19,7 +19,7 @@ def render_errors_page() -> str:
         '           "hop": "client", "request_id": "…"}}',
         "```",
         "",
-        "On `/v1/messages` it is Anthropic's: `type` `error`, and the same `code`, `hop` and `request_id`. An error that",
+        "On `/v1/messages` it is Anthropic's, with the same `code`, `hop` and `request_id`. An error that",
         "comes from an engine as the client's own mistake (4xx) is relayed as the engine wrote it.",
         "",
         "## Codes",

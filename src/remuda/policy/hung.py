@@ -70,7 +70,7 @@ class Hung:
 
 def decide_hung(samples: Sequence[Sample], limits: HungLimits = HungLimits()) -> Hung | None:
     """Whether the engine of these samples (oldest first) is hung now; None = it works, or it is too early to say."""
-    stall = keep_samples(samples)
+    stall = samples[_last_progress(samples) :]
     stalled_s = _counted_s(stall, limits)
     if stalled_s < limits.frozen_s:
         return None
@@ -82,20 +82,24 @@ def decide_hung(samples: Sequence[Sample], limits: HungLimits = HungLimits()) ->
 
 
 def keep_samples(samples: Sequence[Sample]) -> Sequence[Sample]:
-    """The samples `decide_hung` still needs: from the last progress on. Bounds what a supervisor keeps."""
-    return samples[_last_progress(samples) :]
+    """The samples `decide_hung` still needs: from the last progress, and the counters known then, on.
+
+    Bounds what a supervisor keeps: an engine that works keeps one or two.
+    """
+    first = _last_progress(samples)
+    while first and not samples[first].answered:
+        first -= 1
+    return samples[first:]
 
 
 def _last_progress(samples: Sequence[Sample]) -> int:
     """Index of the newest sample with evidence of progress; 0 when there is none, for there the watch began."""
     newest, doubted, tokens_total = 0, False, -1
     for index, sample in enumerate(samples):
-        doubted = sample.probe_ok is False or (doubted and not sample.probe_ok)
         moved = sample.answered and tokens_total not in (sample.tokens_total, -1)
         if sample.answered:
             tokens_total = sample.tokens_total
-        if moved:
-            doubted = False
+        doubted = sample.probe_ok is False or (doubted and not moved and not sample.probe_ok)
         idle = sample.answered and not sample.running and not sample.waiting
         if moved or sample.probe_ok or (idle and not doubted):
             newest = index

@@ -1,0 +1,186 @@
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from remuda.policy import route
+from remuda.policy.route import PICKS, PRESSURE_TOKENS, EndpointLoad
+
+SPEED = st.sampled_from([0.0, 1e-5, 1e-4, 1e-4, 1e-2])
+PROMPT = st.integers(1, 100_000)
+TURN = st.integers(0, 10**9)
+
+
+def load(*waiting: int, running: int = 0, s_per_token: float = 1e-4) -> EndpointLoad:
+    """An engine with these prompts waiting, and `running` requests whose answers have begun."""
+    made = EndpointLoad(s_per_token)
+    for prompt_tokens in waiting:
+        made.lease(prompt_tokens)
+    for _ in range(running):
+        made.lease(7)
+        made.answered(7)
+    return made
+
+
+@st.composite
+def loads(draw):
+    return [
+        load(*draw(st.lists(PROMPT, max_size=3)), running=draw(st.integers(0, 5)), s_per_token=draw(SPEED))
+        for _ in range(draw(st.integers(1, 9)))
+    ]
+
+
+@pytest.mark.req("G2")
+def test_a_short_queue_on_a_slow_engine_loses_against_a_longer_one_on_a_fast_engine():
+    slow, fast = load(100, s_per_token=1e-2), load(5_000, s_per_token=1e-4)
+    assert route.pick_least_time([slow, fast], 100) == 1
+
+
+@pytest.mark.req("G2")
+def test_a_waiting_prompt_weighs_by_its_tokens_not_as_one_request():
+    one_long, three_short = load(30_000), load(20, 20, 20)
+    assert route.pick_least_time([one_long, three_short], 100) == 1
+    assert route.pick_least_request([one_long, three_short], 100) == 0
+
+
+def test_running_requests_decide_when_nothing_waits():
+    assert route.pick_least_time([load(running=3), load(running=2)], 50) == 1
+
+
+def test_an_unmeasured_engine_is_compared_by_work_with_all_others():
+    """The weaker signal for everybody: a fast engine's speed is no argument against one whose speed is unknown."""
+    busy_but_fast, idle_unknown = load(10, s_per_token=1e-9), load(s_per_token=0.0)
+    assert route.pick_least_time([busy_but_fast, idle_unknown], 1_000) == 1
+    loaded_unknown = load(11, s_per_token=0.0)
+    assert route.pick_least_time([busy_but_fast, loaded_unknown], 1_000) == 0
+
+
+@pytest.mark.parametrize("pick", PICKS.values(), ids=PICKS.keys())
+@pytest.mark.parametrize("s_per_token", [0.0, 1e-4], ids=["unmeasured", "measured"])
+def test_idle_engines_share_evenly(pick, s_per_token):
+    idle = [EndpointLoad(s_per_token) for _ in range(4)]
+    chosen = [pick(idle, 100, turn) for turn in range(8)]
+    assert chosen == [0, 1, 2, 3, 0, 1, 2, 3]
+
+
+def test_the_picks_are_those_a_model_file_can_name():
+    assert list(PICKS) == ["leastTime", "roundRobin", "leastRequest"]
+
+
+@given(loads(), PROMPT, TURN)
+def test_least_time_is_the_least_predicted_time_first_from_the_turn(candidates, prompt_tokens, turn):
+    count = len(candidates)
+    from_turn = sorted(range(count), key=lambda index: (index - turn) % count)
+    times = [route.predict_time_to_first_token_s(candidate, prompt_tokens) for candidate in candidates]
+    keys = times if all(times) else [candidate.work_tokens for candidate in candidates]
+    assert route.pick_least_time(candidates, prompt_tokens, turn) == min(from_turn, key=keys.__getitem__)
+
+
+@given(loads(), PROMPT, TURN)
+def test_least_request_is_the_least_requests_first_from_the_turn(candidates, prompt_tokens, turn):
+    count = len(candidates)
+    from_turn = sorted(range(count), key=lambda index: (index - turn) % count)
+    expected = min(from_turn, key=lambda index: candidates[index].requests)
+    assert route.pick_least_request(candidates, prompt_tokens, turn) == expected
+
+
+@given(loads(), PROMPT, TURN)
+def test_picking_changes_nothing_and_repeats(candidates, prompt_tokens, turn):
+    before = [(c.requests, c.waiting_tokens, c.work_tokens, c.s_per_token) for c in candidates]
+    for pick in PICKS.values():
+        assert pick(candidates, prompt_tokens, turn) == pick(candidates, prompt_tokens, turn)
+    assert [(c.requests, c.waiting_tokens, c.work_tokens, c.s_per_token) for c in candidates] == before
+
+
+@given(st.lists(st.tuples(PROMPT, st.integers(0, 2)), max_size=30))
+def test_leases_in_any_state_add_up_and_return_to_nothing(leases):
+    """Each lease is waiting (0), answered (1) or over (2)."""
+    engine = EndpointLoad(1e-4)
+    for prompt_tokens, _ in leases:
+        engine.lease(prompt_tokens)
+    for prompt_tokens, state in leases:
+        if state:
+            engine.answered(prompt_tokens)
+        if state == 2:
+            engine.release()
+    assert engine.requests == sum(state < 2 for _, state in leases)
+    assert engine.waiting_tokens == sum(prompt for prompt, state in leases if not state)
+    assert engine.work_tokens == engine.waiting_tokens + PRESSURE_TOKENS * engine.requests
+    for prompt_tokens, state in leases:
+        if not state:
+            engine.answered(prompt_tokens)
+        if state < 2:
+            engine.release()
+    assert (engine.requests, engine.waiting_tokens, engine.work_tokens) == (0, 0, 0)
+
+
+def test_a_lease_states_the_work_it_has_ahead_itself_included():
+    engine = EndpointLoad()
+    assert engine.lease(100) == 100
+    assert engine.lease(50) == 100 + PRESSURE_TOKENS + 50
+
+
+def test_the_first_measurement_is_believed_and_later_ones_are_averaged():
+    engine = EndpointLoad()
+    assert engine.tokens_per_s == 0.0
+    engine.measure(1_000, 0.5)
+    assert engine.tokens_per_s == pytest.approx(2_000)
+    engine.measure(1_000, 1.0)
+    keep = math.exp(-1.0 / route.SPEED_MEMORY_S)
+    assert engine.tokens_per_s == pytest.approx(keep * 2_000 + (1 - keep) * 1_000)
+
+
+def test_many_tiny_prompts_do_not_hide_what_one_long_prompt_showed():
+    after_long = route.update_s_per_token(0.0, 20_000, 2.0)  # 10,000 tokens/s
+    speed = after_long
+    for _ in range(10):
+        speed = route.update_s_per_token(speed, 10, 0.005)  # 2,000 tokens/s, mostly fixed cost
+    assert 1 / speed > 9_500
+
+
+@given(st.floats(1e-7, 1.0), st.integers(1, 10**6), st.floats(1e-6, 1e4))
+def test_a_new_speed_lies_between_the_old_and_the_measured(old, tokens, elapsed_s):
+    measured = elapsed_s / tokens
+    new = route.update_s_per_token(old, tokens, elapsed_s)
+    assert min(old, measured) * (1 - 1e-9) <= new <= max(old, measured) * (1 + 1e-9)
+
+
+@pytest.mark.parametrize(("tokens", "elapsed_s"), [(0, 1.0), (-3, 1.0), (10, 0.0), (10, -1.0)])
+def test_a_measurement_that_means_nothing_is_ignored(tokens, elapsed_s):
+    assert route.update_s_per_token(1e-4, tokens, elapsed_s) == 1e-4
+
+
+def test_an_unmeasured_engine_drifts_towards_the_others():
+    """A first request that compiled something must not keep an engine unused for ever."""
+    speed = 1.0
+    for _ in range(20):
+        speed = route.relax_s_per_token(speed, 1e-4, route.SPEED_FORGET_S)
+    assert speed == pytest.approx(1e-4, rel=0.01)
+
+
+@given(st.floats(0.0, 1.0), st.floats(0.0, 1.0), st.floats(0.0, 1e6))
+def test_a_relaxed_speed_lies_between_its_own_and_the_others(own, others, unmeasured_s):
+    relaxed = route.relax_s_per_token(own, others, unmeasured_s)
+    assert min(own, others) - 1e-12 <= relaxed <= max(own, others) + 1e-12
+
+
+@pytest.mark.parametrize(
+    ("own", "others", "idle_s"), [(0.0, 1e-4, 60.0), (1e-4, 0.0, 60.0), (1e-4, 1e-2, 0.0)],
+    ids=["own speed unknown", "others unknown", "just measured"],
+)  # fmt: skip
+def test_nothing_relaxes_without_two_speeds_and_time(own, others, idle_s):
+    assert route.relax_s_per_token(own, others, idle_s) == own
+
+
+@given(st.integers(0, 10**8))
+def test_a_prompt_estimate_is_positive_and_grows_with_the_body(body_bytes):
+    assert 1 <= route.estimate_prompt_tokens(body_bytes) <= route.estimate_prompt_tokens(body_bytes + 4)
+
+
+def test_engines_of_different_speed_share_work_by_speed():
+    """Closed loop on paper: each request goes where it is predicted to begin first, and is answered in order."""
+    engines = [EndpointLoad(1e-4), EndpointLoad(4e-4)]
+    for turn in range(1_000):
+        engines[route.pick_least_time(engines, 1_000, turn)].lease(1_000)
+    assert engines[0].requests / engines[1].requests == pytest.approx(4.0, rel=0.02)
