@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.contestants import API_KEY, MODEL, Contestant, Place
-from benchmarks.processes import BenchError, Server, running, start_server, wait_ready
+from benchmarks.processes import BenchError, Command, Server, running, start_server, wait_ready
 from benchmarks.programs import build_tools
 
 ENGINES = 4
@@ -111,9 +111,7 @@ class Bench:
             return
         command = contestant.command(place)
         began_s = time.monotonic()
-        with running(
-            start_server(contestant.name, command.argv, self.cores.router, place.folder, command.env)
-        ) as server:
+        with running(start_server(contestant.name, command, self.cores.router, place.folder)) as server:
             wait_ready(server, lambda: answers(place.port), contestant.ready_s)
             yield Running(contestant, place, server, time.monotonic() - began_s)
 
@@ -191,8 +189,8 @@ def open_bench() -> Iterator[Bench]:
         folder = Path(name)
         folder.chmod(0o755)  # nginx's worker is nobody when this is root
         first = free_port_block(ENGINES)
-        argv = [str(tools["mock_engine"]), "--port", str(first), "--engines", str(ENGINES), "--model", MODEL]
-        engines = stack.enter_context(running(start_server("mock-engines", argv, cores.load, folder)))
+        argv = (str(tools["mock_engine"]), "--port", str(first), "--engines", str(ENGINES), "--model", MODEL)
+        engines = stack.enter_context(running(start_server("mock-engines", Command(argv), cores.load, folder)))
         wait_ready(engines, lambda: answers(first), 5)
         yield Bench(cores, folder, tools, tuple(range(first, first + ENGINES)))
 

@@ -4,12 +4,14 @@ Rules for all: one core; four engines, used in turn or by load; keep-alive to bo
 where a line here says why; no line per request in anyone's log. Does not know how anything is measured.
 """
 
+import dataclasses
 import hashlib
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks.processes import Command
 from benchmarks.programs import find_nginx, install_rival
 
 MODEL = "bench-model"
@@ -29,14 +31,6 @@ class Place:
 
     def engine_urls(self) -> list[str]:
         return [f"http://127.0.0.1:{port}" for port in self.engine_ports]
-
-
-@dataclass(frozen=True, slots=True)
-class Command:
-    """How a contestant is started."""
-
-    argv: tuple[str, ...]
-    env: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +138,20 @@ def remuda(place: Place) -> Command:
     )
 
 
+def remuda_child(place: Place) -> Command:
+    """The same gateway as `remuda up` starts it: a child process told everything over a socket; reads no files."""
+    import msgspec
+
+    from remuda import spec
+    from remuda.gateway.settings import settings_from_spec
+    from remuda.gateway.table import table_from_spec
+
+    loaded = spec.load_files([remuda_file(place)])
+    settings = dataclasses.replace(settings_from_spec(loaded.gateways[0]), port=place.port)
+    lines = [msgspec.json.encode({"settings": settings}), msgspec.json.encode({"table": table_from_spec(loaded)}), b""]
+    return Command((sys.executable, "-m", "remuda.gateway", "--fd", "{fd}"), control=b"\n".join(lines))
+
+
 def vllm_router(place: Place) -> Command:
     """Round robin: its default, cache_aware, asks an engine to tokenise each request first (five times the cost).
     No key check: it has none for clients. Startup checks every second instead of every 30."""
@@ -229,6 +237,7 @@ CONTESTANTS = {
         Contestant("direct", direct),
         Contestant("nginx", nginx),
         Contestant("remuda", remuda),
+        Contestant("remuda-child", remuda_child),
         Contestant("vllm-router", vllm_router),
         Contestant("sglang-router", sglang_router),
         Contestant("litellm", litellm, exact=False, streams_most=8, rate_most=8),

@@ -12,10 +12,11 @@ its time with it).
 import contextlib
 import os
 import signal
+import socket
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 CPUACCT = Path("/sys/fs/cgroup/cpuacct")
@@ -35,6 +36,8 @@ class Server:
     process: "subprocess.Popen[bytes]"
     log: Path
     cgroup: Path | None
+    control: socket.socket | None = None
+    """Kept open: a server that is told things over a socket ends when it closes."""
 
     def pids(self) -> list[int]:
         """Every process of the server: it leads a session of its own."""
@@ -56,12 +59,21 @@ class Server:
             raise BenchError(f"{self.name} ended with exit code {self.process.returncode}; the end of its log:\n{tail}")
 
 
-def start_server(
-    name: str, argv: Sequence[str], core: int, folder: Path, env: Mapping[str, str] | None = None
-) -> Server:
-    """Start `argv` on `core`. Its output goes to a log file in `folder`."""
+@dataclass(frozen=True, slots=True)
+class Command:
+    """How a server is started."""
+
+    argv: tuple[str, ...]
+    env: Mapping[str, str] = field(default_factory=dict)
+    control: bytes = b""
+    """Written into a socket that the server inherits; {fd} in `argv` becomes its number."""
+
+
+def start_server(name: str, command: Command, core: int, folder: Path) -> Server:
+    """Start it on `core`. Its output goes to a log file in `folder`."""
     cgroup = _make_cgroup(name)
     log = folder / f"{name}.out"
+    ours, theirs = socket.socketpair() if command.control else (None, None)
 
     def enter() -> None:
         os.sched_setaffinity(0, {core})
@@ -70,16 +82,20 @@ def start_server(
 
     with log.open("wb") as output:
         process = subprocess.Popen(
-            list(argv),
+            [part.replace("{fd}", str(theirs.fileno())) if theirs else part for part in command.argv],
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
             cwd=folder,
-            env={**os.environ, **(env or {})},
+            env={**os.environ, **command.env},
+            pass_fds=[theirs.fileno()] if theirs else [],
             start_new_session=True,
             preexec_fn=enter,  # noqa: PLW1509 - this program has one thread
         )
-    return Server(name, process, log, cgroup)
+    if ours and theirs:
+        theirs.close()
+        ours.sendall(command.control)
+    return Server(name, process, log, cgroup, ours)
 
 
 def wait_ready(server: Server, is_ready: Callable[[], bool], timeout_s: float) -> float:
@@ -97,6 +113,8 @@ def wait_ready(server: Server, is_ready: Callable[[], bool], timeout_s: float) -
 
 def stop_server(server: Server) -> None:
     """SIGTERM to its group, SIGKILL after a while, then nothing of it is left."""
+    if server.control is not None:
+        server.control.close()
     _signal_group(server, signal.SIGTERM)
     with contextlib.suppress(subprocess.TimeoutExpired):
         server.process.wait(STOP_S)

@@ -29,13 +29,12 @@ def samples_from(result: Mapping[str, Any]) -> list[Sample]:
 
 def render_markdown(result: Mapping[str, Any]) -> str:
     """The whole report of one run."""
-    machine = result["machine"]
     versions = ", ".join(f"{name} {version}" for name, version in result["versions"].items())
     lines = [
         f"# Benchmark of {result['date']}",
         "",
         f"Command: `{result['command']}`",
-        f"Machine: {machine['cpu']}, {machine['cores']} cores, {machine['memory_gib']} GiB, Linux {machine['kernel']}",
+        describe_machine(result["machine"]),
         f"Versions: {versions}",
         f"Answers checked: {result['requests']:,}; wrong or lost: {len(result['failures']) or 'none'}",
         "",
@@ -48,6 +47,13 @@ def render_markdown(result: Mapping[str, Any]) -> str:
         if rows:
             lines += ["", f"## {table.title}", "", *rows, *(["", table.note] if table.note else [])]
     return "\n".join(lines) + "\n"
+
+
+def describe_machine(machine: Mapping[str, Any]) -> str:
+    """The machine in one line."""
+    return (
+        f"Machine: {machine['cpu']}, {machine['cores']} cores, {machine['memory_gib']} GiB, Linux {machine['kernel']}"
+    )
 
 
 def render_table(table: Table, samples: Sequence[Sample]) -> list[str]:

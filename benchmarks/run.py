@@ -85,7 +85,7 @@ def _measure(bench: Bench, options: argparse.Namespace) -> dict[str, Any]:
     return {
         "date": dt.datetime.now(dt.UTC).date().isoformat(),
         "command": shlex.join(["python", "-m", "benchmarks.run", *sys.argv[1:]]),
-        "machine": _machine(),
+        "machine": read_machine(),
         "versions": _versions(options.only),
         "requests": bench.requests,
         "failures": bench.failures,
@@ -93,7 +93,8 @@ def _measure(bench: Bench, options: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def _machine() -> dict[str, Any]:
+def read_machine() -> dict[str, Any]:
+    """What was measured on."""
     cpu = next(
         (
             line.partition(":")[2].strip()

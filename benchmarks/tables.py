@@ -199,9 +199,10 @@ TABLES = {
             "From start to the first answer",
             (Column("ready_s", "seconds", 2), RSS[1]),
             measure_start,
-            ROUTERS,
-            rounds=3,
+            ("nginx", "remuda", "remuda-child", "vllm-router", "sglang-router"),
+            rounds=5,
             fresh=True,
+            note="remuda: `remuda gateway FILE`. remuda-child: the same as `remuda up` starts it, without reading a file.",
         ),
         Table(
             "soak",

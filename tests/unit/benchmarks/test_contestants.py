@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from benchmarks.bench import BODY_BYTES, Ask
 from benchmarks.contestants import API_KEY, CONTESTANTS, NGINX_CONF, Place, remuda_file
-from benchmarks.processes import BenchError, Server, running, start_server, wait_ready
+from benchmarks.processes import BenchError, Command, Server, running, start_server, wait_ready
 from benchmarks.tables import TABLES
 
 from remuda import spec
@@ -47,7 +47,7 @@ def test_nginx_listens_on_loopback_only() -> None:
 def test_a_servers_cpu_time_and_memory_include_its_children_and_nothing_of_it_is_left(tmp_path: Path) -> None:
     burn = "import time; end = time.process_time() + 0.2\nwhile time.process_time() < end: pass"
     parent = f"import subprocess, sys, time; subprocess.run([sys.executable, '-c', '''{burn}''']); time.sleep(60)"
-    server = start_server("parent", [sys.executable, "-c", parent], core=0, folder=tmp_path)
+    server = start_server("parent", Command((sys.executable, "-c", parent)), core=0, folder=tmp_path)
     with running(server):
         wait_ready(server, lambda: spent_child(server), 30)
         assert server.rss_mib() > 1
@@ -62,7 +62,7 @@ def spent_child(server: Server) -> bool:
 
 
 def test_a_server_that_ends_at_start_is_named_with_the_end_of_its_log(tmp_path: Path) -> None:
-    server = start_server("short", ["sh", "-c", "echo no such option; exit 3"], core=0, folder=tmp_path)
+    server = start_server("short", Command(("sh", "-c", "echo no such option; exit 3")), core=0, folder=tmp_path)
     with running(server), pytest.raises(BenchError, match=r"short ended with exit code 3(.|\n)*no such option"):
         wait_ready(server, lambda: False, 10)
 

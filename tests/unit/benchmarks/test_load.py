@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from benchmarks.bench import Ask, fetch, free_port_block
-from benchmarks.processes import running, start_server, wait_ready
+from benchmarks.processes import Command, running, start_server, wait_ready
 from benchmarks.programs import build_tools
 
 pytestmark = pytest.mark.skipif(shutil.which("gcc") is None, reason="the benchmark's tools are C and there is no gcc")
@@ -29,8 +29,8 @@ def tools() -> dict[str, Path]:
 @pytest.fixture(scope="module")
 def engine_port(tools: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     port = free_port_block(2)
-    argv = [str(tools["mock_engine"]), "--port", str(port), "--engines", "2", "--model", "m"]
-    server = start_server("mock", argv, core=0, folder=tmp_path_factory.mktemp("mock"))
+    argv = (str(tools["mock_engine"]), "--port", str(port), "--engines", "2", "--model", "m")
+    server = start_server("mock", Command(argv), core=0, folder=tmp_path_factory.mktemp("mock"))
     with running(server):
         wait_ready(server, lambda: can_connect(port), 10)
         yield port
