@@ -202,7 +202,7 @@ TABLES = {
             ("nginx", "remuda", "remuda-child", "vllm-router", "sglang-router"),
             rounds=5,
             fresh=True,
-            note="remuda: `remuda gateway FILE`. remuda-child: the same as `remuda up` starts it, without reading a file.",
+            note="remuda: `remuda gateway FILE`. remuda-child: as `remuda up` starts it, without reading a file.",
         ),
         Table(
             "soak",

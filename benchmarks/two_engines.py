@@ -1,7 +1,7 @@
 """`python -m benchmarks.two_engines [FILE]`: how long `remuda up` takes until every engine of FILE is ready.
 
-Real engines, on this machine: examples/two-engines.yaml by default. What was downloaded before is used (a run with an empty
-cache measures the network). Does not touch a fleet that already runs: `remuda up` refuses to start a second one.
+Real engines, on this machine: examples/two-engines.yaml by default. What was downloaded before is used (a run with an
+empty cache measures the network). Does not touch a fleet that already runs: `remuda up` refuses to start a second one.
 """
 
 import argparse
