@@ -1,7 +1,7 @@
 """Loopback ports: which one an engine gets, and who holds the one that the gateway wants.
 
-A port is reserved by a socket that is bound and never listens, with SO_REUSEPORT: nobody else is given the port,
-while the engine (which sets SO_REUSEPORT itself) can still bind it, now and after each restart. Called by
+A port is reserved by a socket that is bound and never listens, with SO_REUSEADDR: nobody else is given the port,
+while the engine (which sets SO_REUSEADDR itself) can still bind it, now and after each restart. Called by
 `supervisor`.
 """
 
@@ -33,7 +33,7 @@ def reserve_port(host: str = "127.0.0.1") -> Reservation:
     """Take a free port of `host` for an engine."""
     holder = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     try:
-        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         holder.bind((host, 0))
     except OSError:
         holder.close()

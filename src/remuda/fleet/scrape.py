@@ -11,13 +11,15 @@ from dataclasses import dataclass
 
 import httpx
 
+from remuda.observe.metrics import REQUESTS
 from remuda.vllm.metrics import EngineMetrics, parse_metrics
 
 TIMEOUT_S = 2.0
 SHORTEST_GAP_S = 0.25  # below this a speed is mostly noise
 OLDEST_S = 15.0  # a speed over a longer time says little about now
-_REQUESTS = re.compile(r"^remuda_gateway_requests_total\{(?P<labels>[^}]*)\} (?P<value>\S+)", re.MULTILINE)
-_OUTCOME = re.compile(r'outcome="([^"]*)"')
+_REQUESTS = re.compile(rf"^{REQUESTS.name}\{{(?P<labels>[^}}]*)\}} (?P<value>\S+)", re.MULTILINE)
+_LABEL = re.compile(r'(\w+)="([^"]*)"')
+_PAGES = {"health", "ready", "metrics", "models", "options"}  # the gateway's own pages: questions, not work
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +55,11 @@ class Scraper:
         speed = max(0.0, (now_tokens - before_tokens) / max(now_s - before_s, 1e-3))
         return EngineFigures(metrics, round(speed, 1))
 
+    async def fetch_load(self, url: str) -> int | None:
+        """Requests the engine at `url` has aboard; None when it does not answer."""
+        text = await self._fetch(url)
+        return None if text is None else (found := parse_metrics(text)).running + found.waiting
+
     async def fetch_outcomes(self, url: str) -> dict[str, int] | None:
         """The gateway's requests by outcome; None when it does not answer."""
         text = await self._fetch(url)
@@ -79,9 +86,11 @@ class Scraper:
 
 
 def count_outcomes(text: str) -> dict[str, int]:
-    """Requests by outcome from the gateway's exposition."""
+    """Requests by outcome from the gateway's exposition, its own pages left out."""
     counts: dict[str, int] = {}
     for match in _REQUESTS.finditer(text):
-        if outcome := _OUTCOME.search(match["labels"]):
-            counts[outcome[1]] = counts.get(outcome[1], 0) + int(float(match["value"]))
+        labels = dict(_LABEL.findall(match["labels"]))
+        if labels.get("route") not in _PAGES:
+            outcome = labels.get("outcome", "unknown")
+            counts[outcome] = counts.get(outcome, 0) + int(float(match["value"]))
     return counts

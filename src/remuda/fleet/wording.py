@@ -33,7 +33,12 @@ _ANY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}  # listening everywhere i
 
 def describe_engine(status: EngineStatus) -> events.Step:
     """One engine's line of progress."""
-    detail = describe_readiness(status) if status.state is EngineState.READY else _tell(status.state, status.reason)
+    if status.state is EngineState.READY:
+        detail = describe_readiness(status)
+    elif status.state is EngineState.STARTING and status.reason:
+        detail = status.reason  # the stages speak for themselves
+    else:
+        detail = _tell(status.state, status.reason)
     return events.Step(
         id=status.id, title=status.id, state=_ENGINE_STEPS[status.state], detail=detail, fraction=status.progress
     )
@@ -50,7 +55,7 @@ def describe_readiness(status: EngineStatus) -> str:
 
 
 def _tell(state: str, reason: str) -> str:
-    return f"{state}: {reason}" if reason else str(state)
+    return f"{state}: {reason}" if reason and reason != state else str(state)
 
 
 def describe_gateway(status: GatewayStatus, url: str) -> events.Step:

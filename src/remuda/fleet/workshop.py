@@ -15,6 +15,7 @@ from remuda.engine.installation import Installation
 from remuda.engine.plan import plan_engine, wants_gpu
 from remuda.engine.status import EngineStatus
 from remuda.engine.supervise import Engine
+from remuda.engine.variants import has_nvidia_gpu
 from remuda.engine.weights import fetch_weights
 from remuda.fleet import events, installing
 
@@ -46,7 +47,7 @@ class EngineWorkshop:
 
     async def _install(self, model: spec.Model, emit: events.Emit) -> Installation:
         version = model.spec.engine.version
-        variant = pick_variant(model)
+        variant = pick_variant(model, has_gpu=await asyncio.to_thread(has_nvidia_gpu))
         async with self._installing.setdefault((version, variant), asyncio.Lock()):
             found = await asyncio.to_thread(find_installation, self._home, version, variant)
             step = StepReporter(f"engine/{version}/{variant}", f"vLLM {version}", emit)
@@ -62,12 +63,12 @@ class EngineWorkshop:
             emit(events.Note(text=text))
 
 
-def pick_variant(model: spec.Model) -> str | None:
+def pick_variant(model: spec.Model, *, has_gpu: bool) -> str | None:
     """The build of vLLM that the file asks for; None = whatever suits the machine."""
     wanted = wants_gpu(model)
-    if wanted is None:
-        return None
-    return "cuda" if wanted else "cpu"
+    if wanted:
+        return "cuda"
+    return "cpu" if wanted is False and has_gpu else None
 
 
 class StepReporter:

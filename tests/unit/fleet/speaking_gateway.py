@@ -27,7 +27,7 @@ class Answer(http.server.BaseHTTPRequestHandler):
         self.wfile.write(b"data: [DONE]\n\n")
 
     def do_GET(self) -> None:
-        body = b'remuda_gateway_requests_total{model="demo",outcome="completed"} 7\n'
+        body = b'remuda_requests_total{model="demo",route="chat",outcome="completed"} 7\n'
         self.send_response(200)
         self.send_header("content-length", str(len(body)))
         self.end_headers()

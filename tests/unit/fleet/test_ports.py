@@ -10,7 +10,7 @@ from remuda.fleet.errors import FleetError
 def listen(port: int = 0, *, reuse_port: bool = False) -> socket.socket:
     listener = socket.socket()
     if reuse_port:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind(("127.0.0.1", port))
         listener.listen()
