@@ -39,6 +39,7 @@ from remuda.engine.variants import (
     matching_variants,
     parse_variant,
 )
+from remuda.vllm.dialect import DIALECTS
 
 _PARTIAL = ".building-"
 
@@ -99,10 +100,8 @@ def remove_installation(home: Home, name: str) -> Path:
 def _checked_path(home: Home, version: str, variant: Variant) -> Path:
     """Where to build, after everything that can be refused without downloading was."""
     if lock_text(version, variant.name) is None:
-        known = sorted({DEFAULT_VERSION})
-        raise InstallError(
-            f"vLLM {version} ({variant.name}) is not one this Remuda has a lock file for", f"known: {known}"
-        )
+        known = ", ".join(DIALECTS)
+        raise InstallError(f"Remuda has no lock file for vLLM {version} ({variant.name})", f"known versions: {known}")
     if variant.device == "cpu":
         check_cpu()
     path = environment_path(home, version, variant.name)

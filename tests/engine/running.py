@@ -1,0 +1,84 @@
+"""What the tests of this folder start and watch: model files for a folder, random models, supervised engines."""
+
+import asyncio
+import os
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import httpx
+
+from remuda import spec
+from remuda.engine.installation import Installation
+from remuda.engine.status import EngineState, EngineStatus
+from remuda.engine.supervise import Engine
+
+START_S = 180.0
+"""Longest wait for a start here: 20 s on an idle machine, several times that on a busy one."""
+MAKE_MODEL = Path(__file__).parent / "make_model.py"
+
+
+def make_model(installation: Installation, folder: Path, hidden: int, layers: int, max_len: int) -> Path:
+    command = [installation.python, MAKE_MODEL, folder, str(hidden), str(layers), str(max_len)]
+    subprocess.run(command, check=True, capture_output=True, env={**os.environ, "TRANSFORMERS_OFFLINE": "1"})
+    return folder
+
+
+def make_document(name: str, source: Path, **engine: object) -> spec.Model:
+    """A model file for a folder, with small memory unless told."""
+    settings = {"dtype": "float32", "blockSize": 32, **engine}
+    if "kvCacheBlocks" not in engine:
+        settings.setdefault("kvCacheMemory", "64Mi")
+    document = {
+        "apiVersion": spec.API_VERSION,
+        "kind": "Model",
+        "metadata": {"name": name},
+        "spec": {"source": f"file://{source}", "engine": settings, "hardware": {"gpu": "none"}},
+    }
+    return spec.Model.model_validate(document)
+
+
+class Running:
+    """A supervised engine, its history, and a client."""
+
+    def __init__(self, engine: Engine, history: list[EngineStatus], name: str) -> None:
+        self.engine = engine
+        self.history = history
+        self.name = name
+        self.task = asyncio.create_task(engine.run())
+
+    @property
+    def status(self) -> EngineStatus:
+        return self.engine.status
+
+    @property
+    def url(self) -> str:
+        return f"http://{self.status.host}:{self.status.port}"
+
+    async def until(self, condition: Callable[[EngineStatus], bool], seconds: float = START_S) -> EngineStatus:
+        """Wait until a status fulfils the condition; the history explains a failure."""
+        async with asyncio.timeout(seconds):
+            while not condition(self.status):
+                assert not self.task.done(), f"the engine ended: {[(s.state.value, s.reason) for s in self.history]}"
+                await asyncio.sleep(0.05)
+        return self.status
+
+    async def until_ready(self) -> EngineStatus:
+        status = await self.until(lambda status: status.state in (EngineState.READY, EngineState.FAILED))
+        assert status.state is EngineState.READY, status.reason
+        return status
+
+    async def complete(self, prompt: str, **fields: object) -> dict:
+        body = {"model": self.name, "prompt": prompt, "temperature": 0, "max_tokens": 16, **fields}
+        async with httpx.AsyncClient(trust_env=False, timeout=120) as client:
+            answer = await client.post(f"{self.url}/v1/completions", json=body)
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+    async def text(self, prompt: str, **fields: object) -> str:
+        return (await self.complete(prompt, **fields))["choices"][0]["text"]
+
+    async def metric(self, name: str) -> float:
+        async with httpx.AsyncClient(trust_env=False) as client:
+            lines = (await client.get(f"{self.url}/metrics")).text.splitlines()
+        return sum(float(line.split()[-1]) for line in lines if line.startswith((f"{name}{{", f"{name} ")))
