@@ -117,7 +117,9 @@ def convert(schema: Schema, shape: type[Shape] | None = None) -> Schema:
     if "type" not in schema and "enum" not in schema:
         return {"x-kubernetes-preserve-unknown-fields": True}
     node = {key: schema[key] for key in _KEPT if key in schema}
-    rules = [_validation(rule) for rule in (shape.rules if shape else ())] + _amount_rules(schema)
+    rules = [_validation(rule) for rule in (shape.rules if shape and "properties" in schema else ())] + _amount_rules(
+        schema
+    )
     match node.get("type"):
         case "object":
             rules += _convert_object(schema, node, shape)

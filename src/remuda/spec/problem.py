@@ -39,10 +39,15 @@ class Problem:
     severity: Severity = "error"
     place: Place | None = None
 
+    @property
+    def where(self) -> str:
+        """The path as one word: `spec.engine.adapters[0].name`."""
+        return render_path(self.path)
+
     def __str__(self) -> str:
         where = f"{self.place}: " if self.place else ""
         kind = "warning: " if self.severity == "warning" else ""
-        path = render_path(self.path)
+        path = self.where
         text = f"{where}{kind}{path}: {self.message}" if path else f"{where}{kind}{self.message}"
         return f"{text}\n  hint: {self.hint}" if self.hint else text
 

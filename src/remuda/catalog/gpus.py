@@ -1,0 +1,92 @@
+"""The GPU table: what each product can hold and compute.
+
+Does not know: prices and machine types, or whether a model fits.
+Called by: `planner`.
+"""
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date
+from difflib import get_close_matches
+from functools import cache
+from importlib import resources
+from types import MappingProxyType
+from typing import Literal, get_args
+
+Format = Literal["float16", "bfloat16", "fp8", "fp4", "int8", "int4"]
+Link = Literal["nvlink", "xgmi", "none"]
+
+
+@dataclass(frozen=True, slots=True)
+class Gpu:
+    """One product."""
+
+    name: str
+    vendor: Literal["nvidia", "amd"]
+    memory_gb: int
+    """The vendor's figure (10^9 bytes); the driver reports a little less."""
+    compute_capability: tuple[int, int] | None
+    """NVIDIA's; None for others."""
+    formats: frozenset[Format]
+    """Number formats its matrix units compute in."""
+    link: Link
+    """The fast connection to its neighbours in one machine."""
+    names: tuple[str, ...]
+    """What Kubernetes labels and clouds call it."""
+    source: str
+    date: date
+
+
+@cache
+def list_gpus() -> tuple[Gpu, ...]:
+    """Every GPU of the table, smallest memory first."""
+    text = resources.files("remuda.catalog").joinpath("data", "gpus.toml").read_text(encoding="utf-8")
+    return tuple(sorted(map(_read_row, tomllib.loads(text)["gpu"]), key=lambda gpu: (gpu.memory_gb, gpu.name)))
+
+
+def find_gpu(name: str) -> Gpu | None:
+    """The GPU of this name, however it is spelled: `L4`, `nvidia-l4`, `NVIDIA-H100-80GB-HBM3`."""
+    return _by_name().get(_squash(name))
+
+
+def suggest_gpus(name: str) -> tuple[str, ...]:
+    """Names of the table that were probably meant: `A100` means one of two."""
+    squashed = _squash(name)
+    products = [gpu.name for gpu in list_gpus()]
+    longer = [product for product in products if len(squashed) > 1 and _squash(product).startswith(squashed)]
+    if longer:
+        return tuple(longer)
+    near = get_close_matches(squashed, _by_name(), 1, cutoff=0.6)
+    return (_by_name()[near[0]].name,) if near else ()
+
+
+@cache
+def _by_name() -> Mapping[str, Gpu]:
+    return MappingProxyType({_squash(name): gpu for gpu in list_gpus() for name in (gpu.name, *gpu.names)})
+
+
+def _squash(name: str) -> str:
+    return "".join(c for c in name.lower() if c.isalnum()).removeprefix("nvidia")
+
+
+def _read_row(row: Mapping[str, object]) -> Gpu:
+    """One row, checked: a row without source and date, or with an unknown format, is our own mistake."""
+    capability = row.get("compute_capability")
+    formats = frozenset(row["formats"])  # type: ignore[call-overload]
+    assert formats <= set(get_args(Format)), f"{row['name']}: {formats}"
+    assert row["link"] in get_args(Link), f"{row['name']}: {row['link']}"
+    assert str(row["source"]).startswith("https://"), row["name"]
+    assert isinstance(row["date"], date), row["name"]
+    major, _, minor = str(capability or "").partition(".")
+    return Gpu(
+        name=str(row["name"]),
+        vendor=row["vendor"],  # type: ignore[arg-type]
+        memory_gb=int(row["memory_gb"]),  # type: ignore[call-overload]
+        compute_capability=(int(major), int(minor)) if capability else None,
+        formats=formats,
+        link=row["link"],  # type: ignore[arg-type]
+        names=tuple(row["names"]),  # type: ignore[arg-type]
+        source=str(row["source"]),
+        date=row["date"],
+    )

@@ -1,0 +1,34 @@
+"""`remuda schema [KIND]`: the JSON Schema or the CRDs of the model file, for editors and clusters."""
+
+import sys
+
+import click
+
+from remuda.cli import output
+
+KINDS = {"model": "Model", "gateway": "ModelGateway", "tenant": "Tenant"}
+
+
+@click.command(short_help="Print the JSON Schema or the CRDs of the model file.")
+@click.argument("kind", type=click.Choice(list(KINDS)), required=False)
+@click.option("--crd", "as_crd", is_flag=True, help="Print CustomResourceDefinitions, for `kubectl apply -f -`.")
+def command(kind: str | None, as_crd: bool) -> None:
+    """Print the JSON Schema or the CRDs of the model file.
+
+    KIND is model, gateway or tenant. Without it: the schema of a Model, or with --crd all three definitions.
+    """
+    if as_crd:
+        _print_crds([kind] if kind else list(KINDS))
+    else:
+        from remuda.spec.schema import json_schema
+
+        output.print_json(json_schema(KINDS[kind or "model"]))  # type: ignore[arg-type]
+
+
+def _print_crds(kinds: list[str]) -> None:
+    import yaml
+
+    from remuda.spec.crd import crd
+
+    definitions = [crd(KINDS[kind]) for kind in kinds]  # type: ignore[arg-type]
+    yaml.safe_dump_all(definitions, sys.stdout, sort_keys=False, width=120, allow_unicode=True)

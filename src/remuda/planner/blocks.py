@@ -1,0 +1,110 @@
+"""Block size of the KV cache, memory settings and step sizes: do they fit each other and the device?
+
+The advice on block sizes: 16 to 128 suits long prompts (ShareGPT-like), 16 to 32 short ones (Alpaca-like); a sequence
+fills its last block
+half on average, and a block larger than the sequence is mostly waste. On a CPU, vLLM takes multiples of 32 only.
+Called by: `checks`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from remuda.planner.situation import Situation, error, warning
+from remuda.spec import Problem
+from remuda.vllm import arguments
+
+GPU_MULTIPLE = 16
+"""vLLM's GPU attention kernels take blocks of multiples of 16 tokens."""
+
+
+def explain_block_size(block_tokens: int, sequence_tokens: int) -> str:
+    """What a block size costs sequences of this length, in one sentence."""
+    blocks = -(-sequence_tokens // block_tokens)
+    unused = blocks * block_tokens - sequence_tokens
+    share = unused / (blocks * block_tokens)
+    text = f"a sequence of {sequence_tokens} tokens takes {blocks} block{'s' if blocks > 1 else ''} of {block_tokens}"
+    return f"{text}; {unused} of {blocks * block_tokens} tokens ({share:.0%}) stay unused"
+
+
+def check_blocks(situation: Situation) -> Iterator[Problem]:
+    """Block size against device and context."""
+    engine = situation.engine
+    size = engine.block_size
+    if size is None:
+        return
+    if situation.variant == "cpu" and (mapped := arguments.cpu_block_size(engine)) != size:
+        message = f"blockSize {size} becomes {mapped} on a CPU, where vLLM takes multiples of 32"
+        yield warning("engine.blockSize", message, f"write {mapped} to keep this quiet, or leave it out for 128")
+    if situation.variant == "cuda" and size % GPU_MULTIPLE:
+        near = -(-size // GPU_MULTIPLE) * GPU_MULTIPLE
+        yield error("engine.blockSize", f"blockSize {size} is not a multiple of 16", f"write {near}; 16 is the default")
+    length = engine.max_model_len
+    if length is not None and size > length:
+        yield warning(
+            "engine.blockSize", f"blockSize {size} is larger than maxModelLen {length}", "16 or 32 wastes less"
+        )
+    elif size > 128:
+        waste = f"half a block ({size // 2} tokens) of each sequence stays unused on average"
+        yield warning(
+            "engine.blockSize", f"blockSize {size} is large: {waste}", "16 to 32 for short prompts, up to 128 for long"
+        )
+
+
+def check_memory(situation: Situation) -> Iterator[Problem]:
+    """Sizes of the KV cache and memory settings against device and machine."""
+    engine, hardware = situation.engine, situation.model.spec.hardware
+    if situation.variant == "cpu":
+        yield from _check_gpu_only(situation)
+        if engine.kv_cache_memory and hardware.memory and engine.kv_cache_memory >= hardware.memory:
+            message = f"kvCacheMemory {engine.kv_cache_memory.text} leaves nothing of memory {hardware.memory.text}"
+            yield error("engine.kvCacheMemory", message, "weights and the engine itself need memory too")
+    if engine.kv_cache_blocks and engine.max_model_len:
+        yield from _check_capacity(situation, engine.kv_cache_blocks, engine.max_model_len)
+    if hardware.shm and hardware.memory and hardware.shm > hardware.memory:
+        message = f"shm {hardware.shm.text} is larger than memory {hardware.memory.text}"
+        yield error("hardware.shm", message, "shared memory is part of the memory")
+
+
+def _check_gpu_only(situation: Situation) -> Iterator[Problem]:
+    report = error if situation.cpu_is_chosen else warning
+    for attribute, field in (("kv_offload", "kvOffload"), ("cpu_offload", "cpuOffload")):
+        if situation.engine.has(attribute):
+            yield report(f"engine.{field}", f"{field} needs a GPU and is not used on a CPU", f"remove {field}")
+    if situation.engine.gpu_memory_utilization is not None:
+        message = "gpuMemoryUtilization means nothing on a CPU and is not used"
+        yield warning("engine.gpuMemoryUtilization", message, "set kvCacheMemory instead")
+
+
+def _check_capacity(situation: Situation, blocks: int, length: int) -> Iterator[Problem]:
+    engine = situation.engine
+    size = (arguments.cpu_block_size(engine) or 128) if situation.variant == "cpu" else (engine.block_size or 16)
+    if blocks * size < length:
+        message = (
+            f"{blocks} blocks of {size} tokens hold {blocks * size}, less than one request of maxModelLen {length}"
+        )
+        yield error("engine.kvCacheBlocks", message, f"at least {-(-length // size)} blocks, or a shorter maxModelLen")
+
+
+def check_steps(situation: Situation) -> Iterator[Problem]:
+    """Sequences and tokens per step."""
+    engine = situation.engine
+    if engine.has("max_num_batched_tokens") and engine.max_num_batched_tokens < engine.max_num_seqs:
+        message = f"maxNumBatchedTokens {engine.max_num_batched_tokens} is less than maxNumSeqs {engine.max_num_seqs}"
+        yield error("engine.maxNumBatchedTokens", message, "each running sequence takes one token of a step")
+    if not engine.chunked_prefill:
+        length = engine.max_model_len
+        if length is not None and engine.max_num_batched_tokens < length:
+            message = f"maxNumBatchedTokens {engine.max_num_batched_tokens} is less than maxModelLen {length}, and "
+            message += "without chunkedPrefill a prompt must fit one step"
+            yield error("engine.maxNumBatchedTokens", message, f"at least {length}, or leave chunkedPrefill on")
+        else:
+            message = (
+                "vLLM does not officially support switching chunkedPrefill off; long prompts stall running answers"
+            )
+            yield warning("engine.chunkedPrefill", message, "leave it on unless you measure a gain")
+    longest = situation.number("max_position_embeddings", "n_positions", "max_seq_len")
+    scaled = any("rope_scaling" in part or "rope_parameters" in part for part in (situation.config,))
+    if longest and engine.max_model_len and engine.max_model_len > longest and not scaled:
+        message = f"maxModelLen {engine.max_model_len} is more than the {longest} tokens the model was made for"
+        yield error("engine.maxModelLen", message, f"at most {longest}")

@@ -1,0 +1,100 @@
+"""Number formats and quantisation: can this device compute in them?
+
+Sources: vLLM 0.32.0's `get_min_capability` of each quantisation method and its check of bfloat16 (capability 8.0);
+what was run on a CPU
+(static and online FP8 have no kernel there, INT8 W8A8, INT4, AWQ and GPTQ do).
+Called by: `checks`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
+
+from remuda.planner.situation import Situation, error, warning
+from remuda.spec import Problem
+
+FP8_UNITS = (8, 9)
+BFLOAT16 = (8, 0)
+MIN_CAPABILITY: Mapping[str, tuple[int, int]] = MappingProxyType(
+    {
+        "awq": (7, 5),
+        "gptq": (6, 0),
+        "fp8": (7, 5),
+        "fp8_per_tensor": (7, 5),
+        "fp8_per_block": (7, 5),
+        "modelopt": (8, 0),
+        "modelopt_fp4": (7, 5),
+        "mxfp4": (8, 0),
+        "experts_int8": (8, 0),
+        "moe_wna16": (7, 0),
+        "torchao": (7, 5),
+    }
+)
+RUNS_ON_CPU = frozenset({"awq", "gptq", "compressed-tensors", "inc"})
+_FP8 = frozenset({"fp8", "fp8_per_tensor", "fp8_per_block"})
+
+
+def check_formats(situation: Situation) -> Iterator[Problem]:
+    """dtype, quantisation and KV cache format against the device."""
+    if situation.variant == "cpu":
+        yield from _check_cpu(situation)
+    if situation.gpu is not None:
+        yield from _check_gpu(situation)
+    yield from _check_config(situation)
+
+
+def _check_cpu(situation: Situation) -> Iterator[Problem]:
+    method = situation.engine.quantization
+    if method in _FP8:
+        message = f"quantization {method} does not run on a CPU: vLLM has no kernel for it"
+        yield error("engine.quantization", message, "INT8 (W8A8) or INT4 weights run: compressed-tensors, awq or gptq")
+    elif method is not None and method not in RUNS_ON_CPU:
+        message = f"quantization {method} is not known to run on a CPU"
+        yield warning("engine.quantization", message, f"known to run: {', '.join(sorted(RUNS_ON_CPU))}")
+
+
+def _check_gpu(situation: Situation) -> Iterator[Problem]:
+    gpu, engine = situation.gpu, situation.engine
+    assert gpu is not None
+    if engine.dtype == "bfloat16" and "bfloat16" not in gpu.formats:
+        yield error("engine.dtype", f"a {gpu.name} cannot compute in bfloat16", "write float16, or auto")
+    if engine.quantization is not None:
+        yield from _check_method(situation, engine.quantization)
+    if engine.kv_cache_dtype.startswith("fp8") and "fp8" not in gpu.formats:
+        message = f"a {gpu.name} has no FP8 units, so kvCacheDtype {engine.kv_cache_dtype} cannot be used on it"
+        yield error("engine.kvCacheDtype", message, "leave it at auto; FP8 needs an L4, L40S, H100 or newer")
+
+
+def _check_method(situation: Situation, method: str) -> Iterator[Problem]:
+    gpu = situation.gpu
+    assert gpu is not None
+    least = MIN_CAPABILITY.get(method)
+    capability = gpu.compute_capability
+    if least and capability and capability < least:
+        message = (
+            f"quantization {method} needs compute capability {_dotted(least)}; a {gpu.name} has {_dotted(capability)}"
+        )
+        yield error("engine.quantization", message, "choose another format or another GPU")
+    elif method == "fp8_per_block" and "fp8" not in gpu.formats:
+        message = f"a {gpu.name} has no FP8 units, which {method} needs"
+        yield error("engine.quantization", message, "awq or gptq (INT4), or a GPU of capability 8.9 such as L4 or H100")
+    elif method in _FP8 and "fp8" not in gpu.formats:
+        message = f"a {gpu.name} has no FP8 units: weights take half the memory, but nothing becomes faster"
+        yield warning("engine.quantization", message, "FP8 computes on an L4, L40S, H100 or newer")
+
+
+def _check_config(situation: Situation) -> Iterator[Problem]:
+    """What config.json says against what the file says."""
+    own = situation.config.get("quantization_config")
+    method = own.get("quant_method") if isinstance(own, dict) else None
+    asked = situation.engine.quantization
+    if isinstance(method, str) and asked is not None and asked.split("_")[0] != method.split("_")[0]:
+        message = f"quantization {asked} does not fit the weights, which are in {method}"
+        yield error("engine.quantization", message, "leave quantization out: the model's config.json says it")
+    if situation.variant == "cpu" and isinstance(method, str) and method.startswith("fp8"):
+        yield error("source", f"the weights are in {method}, which does not run on a CPU", "use INT8 or INT4 weights")
+
+
+def _dotted(capability: tuple[int, int]) -> str:
+    return f"{capability[0]}.{capability[1]}"

@@ -1,0 +1,91 @@
+"""Objects that refer to each other: shares of traffic, tenants' models, a gateway and its keys.
+
+Called by: `checks`, for everything that was loaded together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from difflib import get_close_matches
+from ipaddress import ip_address
+
+from remuda import spec
+from remuda.planner.situation import error, warning
+from remuda.spec import Problem
+
+Finding = tuple[spec.Model | spec.ModelGateway | spec.Tenant, Problem]
+
+
+def check_models(loaded: spec.Loaded) -> Iterator[Finding]:
+    """Shares of traffic."""
+    names = {model.name for model in loaded.models}
+    shares: dict[str, int] = {}
+    for model in loaded.models:
+        traffic = model.spec.traffic
+        if traffic is None:
+            continue
+        shares[traffic.of] = shares.get(traffic.of, 0) + traffic.weight
+        if traffic.of not in names:
+            near = get_close_matches(traffic.of, names, 1)
+            hint = f"did you mean {near[0]}?" if near else "load its file together with this one"
+            yield model, warning("traffic.of", f"there is no model {traffic.of} among these files", hint)
+        if shares[traffic.of] > 100:
+            message = f"models take {shares[traffic.of]} % of the requests of {traffic.of}"
+            yield model, error("traffic.weight", message, "all shares together must not exceed 100")
+
+
+def check_gateways(loaded: spec.Loaded) -> Iterator[Finding]:
+    """Where a gateway listens, and who may use it there."""
+    for gateway in loaded.gateways:
+        listen, mode = gateway.spec.listen, gateway.spec.auth.mode
+        if _is_loopback(listen.host):
+            continue
+        if mode == "open":
+            message = f"anybody who reaches {listen.host} can use every model"
+            yield gateway, warning("auth.mode", message, "auth.mode: keys and a Tenant (`remuda tenant create`)")
+        elif not loaded.tenants:
+            yield (
+                gateway,
+                warning(
+                    "listen.host",
+                    f"listening on {listen.host} needs API keys, and there is no Tenant among these files",
+                    "`remuda tenant create NAME` makes one; or auth.mode: open if everybody may use it",
+                ),
+            )
+        if listen.tls is None and mode != "open":
+            yield (
+                gateway,
+                warning("listen", "API keys cross the network unencrypted", "set listen.tls, or put TLS in front"),
+            )
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def check_tenants(loaded: spec.Loaded) -> Iterator[Finding]:
+    """Models tenants may use, and keys that belong to two."""
+    names = {name for model in loaded.models for name in _names(model)}
+    owners: dict[str, str] = {}
+    for tenant in loaded.tenants:
+        for number, name in enumerate(tenant.spec.models):
+            if names and name not in names:
+                near = get_close_matches(name, names, 1)
+                hint = f"did you mean {near[0]}?" if near else "served names, aliases and adapter names count"
+                yield tenant, warning(f"models.{number}", f"no model among these files is called {name}", hint)
+        for number, key in enumerate(tenant.spec.keys):
+            owner = owners.setdefault(key.hash, tenant.name)
+            if owner != tenant.name:
+                message = f"this key belongs to the tenant {owner} as well"
+                yield tenant, error(f"keys.{number}.hash", message, "give each tenant keys of its own")
+
+
+def _names(model: spec.Model) -> Iterator[str]:
+    yield model.served_name
+    yield from model.spec.aliases
+    for adapter in model.spec.engine.adapters:
+        yield adapter.name
+        yield from adapter.aliases
