@@ -25,6 +25,7 @@ HASH_PREFIX = "sha256:"
 LONGEST_KEY_BYTES = 512  # ours have about 60; nobody makes us hash a megabyte
 SECRET_LETTERS = 43  # of 62 letters: 256 bits
 KEY_PATTERN = re.compile(rb"rk_[a-z0-9](?:[a-z0-9.-]{0,126}[a-z0-9])?_[0-9A-Za-z]{32,128}")
+_HASH = re.compile(r"sha256:[0-9a-f]{64}")
 _ALPHABET = string.digits + string.ascii_uppercase + string.ascii_lowercase
 
 
@@ -132,7 +133,6 @@ def hash_key(key: str) -> str:
 
 def parse_hash(text: str) -> bytes:
     """The digest in "sha256:<hex>". ValueError when it is anything else."""
-    digest = bytes.fromhex(text.removeprefix(HASH_PREFIX)) if text.startswith(HASH_PREFIX) else b""
-    if len(digest) != hashlib.sha256().digest_size:
+    if not _HASH.fullmatch(text):
         raise ValueError(f"not a key hash: {text!r} (expected sha256: and 64 hexadecimal digits)")
-    return digest
+    return bytes.fromhex(text.removeprefix(HASH_PREFIX))

@@ -225,7 +225,7 @@ ENGINE_STATE = Metric(
     "remuda_engine_state", "gauge", "State of an engine's process.", ("model", "replica", "state"), source="fleet"
 )
 ENGINE_INFO = Metric(
-    "remuda_engine_info", "info", "vLLM version of an engine; the value is always 1.", ("model", "replica", "version"),
+    "remuda_engine_info", "info", "Version of vLLM in an engine; the value is always 1.", ("model", "replica", "version"),
     source="fleet",
 )  # fmt: skip
 ENGINE_RESTARTS = Metric(

@@ -1,0 +1,112 @@
+import json
+import re
+
+import pytest
+from click.testing import CliRunner
+
+from remuda import spec
+from remuda.cli.main import run_command
+from remuda.cli.tenant import command
+from remuda.gateway.keys import KEY_PATTERN
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path, monkeypatch):
+    monkeypatch.setenv("REMUDA_HOME", str(tmp_path))
+    return tmp_path
+
+
+def tenant(*arguments: str):
+    return CliRunner().invoke(command, arguments, catch_exceptions=False)
+
+
+@pytest.mark.req("G3")
+def test_create_prints_the_key_alone_on_standard_output_and_never_again(home):
+    result = tenant("create", "acme", "--models", "a, b", "--expires", "90d")
+    assert KEY_PATTERN.fullmatch(result.stdout.strip().encode())
+    assert re.fullmatch(r"key k1 of tenant acme, good until \S+Z; it is shown only now:\n", result.stderr)
+    everything = tenant("list").output + tenant("list", "--json").output + tenant("list", "--yaml").output
+    assert result.stdout.strip() not in everything
+    assert (home / "state" / "tenants.json").exists()
+
+
+def test_list_shows_tenants_keys_and_models():
+    tenant("create", "acme", "--models", "a,b", "--expires", "90d")
+    tenant("create", "beta")
+    tenant("rotate", "acme", "--grace", "0s")
+    table = tenant("list").stdout
+    moment = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ"
+    assert re.fullmatch(
+        rf"TENANT +KEY +CREATED +EXPIRES +MODELS\n"
+        rf"acme +k1 +{moment} +{moment} \(expired\) +a, b\n"
+        rf"acme +k2 +{moment} +{moment} +a, b\n"
+        rf"beta +k1 +{moment} +never +all\n",
+        table,
+    )
+
+
+def test_list_as_json_is_for_programs():
+    tenant("create", "acme", "--models", "a")
+    (only,) = json.loads(tenant("list", "--json").stdout)
+    created = only["keys"][0].pop("created")
+    assert created.endswith("Z")
+    assert only == {"name": "acme", "models": ["a"], "keys": [{"name": "k1", "expires": None, "expired": False}]}
+
+
+def test_list_as_yaml_is_what_the_cluster_and_remuda_up_read():
+    tenant("create", "acme")
+    tenant("create", "beta", "--models", "a")
+    loaded = spec.load_text(tenant("list", "--yaml").stdout)
+    assert [document.metadata.name for document in loaded.tenants] == ["acme", "beta"]
+
+
+def test_list_without_tenants_says_what_that_means():
+    result = tenant("list")
+    assert (result.stdout, result.exit_code) == ("", 0)
+    assert result.stderr == "no tenants: the gateway is open, and serves only this machine\n"
+    assert json.loads(tenant("list", "--json").stdout) == []
+
+
+def test_rotate_prints_a_new_key_and_says_what_becomes_of_the_old():
+    old = tenant("create", "acme").stdout
+    result = tenant("rotate", "acme", "--grace", "1h")
+    assert KEY_PATTERN.fullmatch(result.stdout.strip().encode())
+    assert result.stdout != old
+    assert result.stderr.endswith("older keys of acme work for 1 h more\n")
+    assert tenant("rotate", "acme", "--grace", "0s").stderr.endswith("older keys of acme no longer work\n")
+
+
+def test_revoke_removes_a_key_or_the_tenant():
+    tenant("create", "acme")
+    tenant("rotate", "acme")
+    assert tenant("revoke", "acme", "--key", "k1").stderr == "removed key k1 of acme\n"
+    assert [key["name"] for key in json.loads(tenant("list", "--json").stdout)[0]["keys"]] == ["k2"]
+    tenant("revoke", "acme", "--key", "k2")
+    assert "(none)" in tenant("list").stdout
+    assert tenant("revoke", "acme").stderr == "removed tenant acme and all its keys\n"
+    assert json.loads(tenant("list", "--json").stdout) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["create", "Acme"], "error: 'Acme' cannot be the name of a tenant\nhint: at most 63 "),
+        (["rotate", "acme"], "error: there is no tenant acme\nhint: `remuda tenant create acme` makes it\n"),
+        (["create", "a", "--expires", "5w"], "error: invalid value for '--expires': '5w' is not a length of time"),
+        (["create", "a", "--expires", "0s"], "error: a key that lives 0 s is of no use\nhint: "),
+    ],
+    ids=["bad name", "nobody", "bad time", "no time"],
+)  # fmt: skip
+def test_mistakes_are_said_with_a_hint_and_no_traceback(capsys, arguments, message):
+    assert run_command(["tenant", *arguments]) != 0
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith(message)
+
+
+def test_a_damaged_store_is_said_and_left_alone(home, capsys):
+    (home / "state").mkdir()
+    (home / "state" / "tenants.json").write_text("{")
+    assert run_command(["tenant", "create", "acme"]) == 1
+    assert "is not a tenant store" in capsys.readouterr().err
+    assert (home / "state" / "tenants.json").read_text() == "{"

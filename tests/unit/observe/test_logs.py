@@ -1,0 +1,222 @@
+import io
+import json
+import logging
+import re
+import sys
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from remuda.observe.logs import (
+    FLUSH_BYTES,
+    LONGEST_REQUEST_ID,
+    Access,
+    AccessLog,
+    HumanFormatter,
+    JsonFormatter,
+    configure_logging,
+    mask_secrets,
+)
+
+KEY = "rk_acme-k1_0123456789abcdefghijABCDEFGHIJ0123456789xyz"
+
+
+@pytest.mark.parametrize(
+    ("text", "masked"),
+    [
+        (f"Authorization: Bearer {KEY}", "Authorization: Bearer ***"),
+        ("authorization: bearer abc.def-ghi_jkl", "authorization: bearer ***"),
+        ("Basic dXNlcjpwYXNzd29yZA==", "Basic ***"),
+        ("HF_TOKEN=hf_AbCdEfGhIjKlMnOp", "HF_TOKEN=hf_***"),
+        ("key sk-proj-abc_DEF-123456 used", "key sk-*** used"),
+        (f"unknown key {KEY}.", "unknown key rk_acme-k1_***."),
+        ("x-api-key: 12345678abc", "x-api-key: ***"),
+        ("{'x-api-key': '12345678abc'}", "{'x-api-key': '***'}"),
+        ('{"api_key": "12345678abc"}', '{"api_key": "***"}'),
+        ("https://hub/model?access_token=12345678abc&rev=main", "https://hub/model?access_token=***&rev=main"),
+        ("password=hunter2hunter2", "password=***"),
+        ("ghp_16characters1234", "ghp_***"),
+        ("two: hf_AbCdEfGhIj hf_KlMnOpQrSt", "two: hf_*** hf_***"),
+        (f"Bearer {KEY} and hf_AbCdEfGhIj", "Bearer *** and hf_***"),
+    ],
+)
+def test_secrets_are_masked(text, masked):
+    assert mask_secrets(text) == masked
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "bearer of bad news",
+        "model hf_tiny is ready",
+        "task-force sk-learn",
+        "max_tokens: 512 tokens generated",
+        "loading weights 100%",
+        "the key k2 of tenant acme",
+    ],
+)
+def test_ordinary_words_are_not_masked(text):
+    assert mask_secrets(text) == text
+
+
+@given(st.text(st.sampled_from("abc019XYZ"), min_size=32, max_size=64), st.text(max_size=20), st.text(max_size=20))
+def test_a_key_of_ours_is_masked_wherever_it_stands(secret, before, after):
+    line = f"{before} rk_acme-k7_{secret} {after}"
+    assert secret not in mask_secrets(line)
+
+
+def record(message: str, *arguments, level=logging.WARNING, exc_info=None) -> logging.LogRecord:
+    made = logging.LogRecord("remuda.gateway", level, "file.py", 1, message, arguments, exc_info)
+    made.created = 1_795_259_391.25
+    return made
+
+
+def failure():
+    try:
+        raise ValueError(f"refused {KEY}")
+    except ValueError:
+        return sys.exc_info()
+
+
+def test_a_json_line_is_one_object():
+    line = JsonFormatter().format(record("engine %s is\nready", "demo-0"))
+    assert "\n" not in line
+    assert json.loads(line) == {
+        "time": "2026-11-21T11:09:51.250Z",
+        "level": "warning",
+        "logger": "remuda.gateway",
+        "message": "engine demo-0 is\nready",
+    }
+
+
+def test_a_json_line_holds_its_traceback_without_secrets():
+    fields = json.loads(JsonFormatter().format(record("it failed", exc_info=failure())))
+    assert fields["error"].startswith("Traceback")
+    assert fields["error"].endswith("ValueError: refused rk_acme-k1_***")
+
+
+def test_a_human_line_reads_like_a_sentence():
+    line = HumanFormatter().format(record("engine %s is ready", "demo-0"))
+    assert re.fullmatch(r"\d\d:\d\d:\d\d warning remuda\.gateway: engine demo-0 is ready", line)
+
+
+def test_a_human_line_cannot_be_split_or_coloured_by_what_a_client_sent():
+    line = HumanFormatter().format(record("model %r %s", "x", "a\n12:00:00 error fake\x1b[2J\x9b"))
+    assert "\n" not in line
+    assert line.endswith(r"model 'x' a\x0a12:00:00 error fake\x1b[2J\x9b")
+
+
+def test_a_human_traceback_stands_below_its_line_without_secrets():
+    line = HumanFormatter().format(record("it failed", exc_info=failure()))
+    assert line.splitlines()[1] == "Traceback (most recent call last):"
+    assert line.endswith("ValueError: refused rk_acme-k1_***")
+
+
+@pytest.fixture
+def root_logger():
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield root
+    root.handlers[:] = handlers
+    root.setLevel(level)
+
+
+@pytest.mark.parametrize("log_format", ["json", "human"])
+def test_configuring_sends_everything_from_the_level_on_to_the_stream(root_logger, log_format):
+    stream = io.StringIO()
+    configure_logging("human", "debug", io.StringIO())
+    configure_logging(log_format, "info", stream)
+    logging.getLogger("remuda.x").debug("not this")
+    logging.getLogger("remuda.x").info("token %s", "hf_AbCdEfGhIjKl")
+    assert stream.getvalue().count("\n") == 1
+    assert "token hf_***" in stream.getvalue()
+
+
+def access(request: str = "0f3a", **fields) -> Access:
+    return Access("", request, "chat", "demo", "completed", 200, 12.34, **fields)
+
+
+def lines_of(log_format: str, *entries: Access, unix_s: float = 1_795_259_391.25) -> list[str]:
+    written: list[bytes] = []
+    log = AccessLog(log_format, written.append)
+    for entry in entries:
+        log.add(entry, unix_s)
+    log.flush()
+    return b"".join(written).decode().splitlines()
+
+
+def test_a_json_access_line_holds_what_is_known_and_nothing_else():
+    (line,) = lines_of("json", access(endpoint="demo-0", tenant="acme", first_byte_ms=4.5, generated_tokens=12))
+    assert json.loads(line) == {
+        "time": "2026-11-21T11:09:51.250Z",
+        "request": "0f3a",
+        "route": "chat",
+        "model": "demo",
+        "outcome": "completed",
+        "status": 200,
+        "duration_ms": 12.34,
+        "first_byte_ms": 4.5,
+        "endpoint": "demo-0",
+        "tenant": "acme",
+        "generated_tokens": 12,
+    }
+
+
+@pytest.mark.parametrize(
+    ("entry", "expected"),
+    [
+        (access(), "11:09:51 200 chat demo: completed in 12.3 ms [0f3a]"),
+        (
+            access(endpoint="demo-0", tenant="acme", first_byte_ms=4.5, attempts=2),
+            "11:09:51 200 chat demo on demo-0 for acme: completed in 12.3 ms (first byte 4.5 ms), 2 tries [0f3a]",
+        ),
+        (
+            Access("", "0f3a", "chat", "demo", "client_disconnected", 0, 3.0),
+            "11:09:51 --- chat demo: client_disconnected in 3.0 ms [0f3a]",
+        ),
+    ],
+    ids=["little known", "all known", "no status"],
+)
+def test_a_human_access_line(entry, expected):
+    assert lines_of("human", entry) == [expected]
+
+
+@pytest.mark.parametrize("log_format", ["json", "human"])
+def test_a_request_id_from_a_client_is_masked_cut_and_kept_on_its_line(log_format):
+    lines = lines_of(log_format, access(f"Bearer {KEY}\n\x1b[2J"), access("i" * 1_000), access("after"))
+    assert len(lines) == 3
+    assert KEY[-20:] not in lines[0]
+    assert "\x1b" not in lines[0]
+    assert "i" * LONGEST_REQUEST_ID in lines[1]
+    assert "i" * (LONGEST_REQUEST_ID + 1) not in lines[1]
+
+
+def test_lines_are_written_together_in_order_and_by_size():
+    written: list[bytes] = []
+    log = AccessLog("json", written.append)
+    log.flush()
+    assert written == []
+    count = 0
+    while not written:
+        log.add(access(f"{count:04x}"), float(count))
+        count += 1
+    log.flush()
+    assert len(written) == 1
+    assert FLUSH_BYTES <= len(written[0]) < FLUSH_BYTES + 500
+    assert [json.loads(line)["request"] for line in written[0].splitlines()] == [f"{n:04x}" for n in range(count)]
+
+
+def test_time_advances_with_the_clock():
+    written: list[bytes] = []
+    log = AccessLog("json", written.append)
+    for unix_s in (0.0, 0.999, 1.0, 59.5, 86_400.001):
+        log.add(access(), unix_s)
+    log.flush()
+    assert [json.loads(line)["time"] for line in written[0].splitlines()] == [
+        "1970-01-01T00:00:00.000Z",
+        "1970-01-01T00:00:00.999Z",
+        "1970-01-01T00:00:01.000Z",
+        "1970-01-01T00:00:59.500Z",
+        "1970-01-02T00:00:00.001Z",
+    ]
