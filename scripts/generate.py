@@ -15,6 +15,8 @@ from pathlib import Path
 
 import yaml
 
+from remuda.gateway.reference import render_errors_page
+from remuda.observe.reference import render_metrics_page
 from remuda.spec.crd import crd
 from remuda.spec.reference import render_reference
 from remuda.spec.schema import SHAPES, json_schema
@@ -34,6 +36,8 @@ def render_crd(kind: str) -> str:
 def list_files() -> Iterator[tuple[str, Callable[[], str]]]:
     """Every generated file: path below the repository, and what renders it."""
     yield "docs/reference/model-file.md", render_reference
+    yield "docs/reference/metrics.md", render_metrics_page
+    yield "docs/reference/errors.md", render_errors_page
     for kind in SHAPES:
         yield f"docs/reference/schema/{kind.lower()}.json", partial(render_json_schema, kind)
         yield f"deploy/crd/{kind.lower()}.yaml", partial(render_crd, kind)

@@ -84,9 +84,6 @@ DURATION_BUCKETS_S = (0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 30.
 PER_TOKEN_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.02, 0.03, 0.04, 0.05, 0.075, 0.1, 0.15, 0.25, 0.5, 1.0)
 """People read about 5 tokens a second, and notice above 0.1 s a token."""
 
-WAIT_BUCKETS_S = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0)
-"""Up to the start of a model from nothing."""
-
 # --- requests -----------------------------------------------------------------------------------------------------
 
 REQUESTS = Metric(
@@ -97,9 +94,6 @@ REQUESTS = Metric(
 )
 REQUESTS_IN_FLIGHT = Metric(
     "remuda_requests_in_flight", "gauge", "Requests accepted and not ended, the waiting ones included.", ("model",)
-)
-REQUESTS_QUEUED = Metric(
-    "remuda_requests_queued", "gauge", "Requests accepted that no engine has been chosen for yet.", ("model",)
 )
 TIME_TO_FIRST_BYTE = Metric(
     "remuda_time_to_first_byte_seconds",
@@ -125,14 +119,6 @@ TIME_PER_TOKEN = Metric(
     ("model",),
     "seconds",
     buckets=PER_TOKEN_BUCKETS_S,
-)
-QUEUE_DURATION = Metric(
-    "remuda_queue_duration_seconds",
-    "histogram",
-    "Time a request waited before an engine was chosen for it.",
-    ("model",),
-    "seconds",
-    buckets=WAIT_BUCKETS_S,
 )
 PROMPT_TOKENS = Metric(
     "remuda_prompt_tokens_total", "counter", "Prompt tokens, from the usage that engines stated.", ("model",), "tokens"
@@ -225,9 +211,12 @@ ENGINE_STATE = Metric(
     "remuda_engine_state", "gauge", "State of an engine's process.", ("model", "replica", "state"), source="fleet"
 )
 ENGINE_INFO = Metric(
-    "remuda_engine_info", "info", "Version of vLLM in an engine; the value is always 1.", ("model", "replica", "version"),
+    "remuda_engine_info",
+    "info",
+    "Version of vLLM in an engine; the value is always 1.",
+    ("model", "replica", "version"),
     source="fleet",
-)  # fmt: skip
+)
 ENGINE_RESTARTS = Metric(
     "remuda_engine_restarts_total", "counter", "Times an engine was started again.", _REPLICA, source="fleet"
 )

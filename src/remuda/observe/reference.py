@@ -4,7 +4,10 @@ from remuda.observe.metrics import LABELS, METRICS, Metric
 
 _PARTS = {
     "gateway": ("The gateway", "Served by every gateway on `/metrics`."),
-    "fleet": ("Engines", "What the fleet reads from each engine and knows of its process."),
+    "fleet": (
+        "Engines",
+        "What the fleet reads from each engine. Not served yet: until it is, scrape the engines themselves (`vllm:*`).",
+    ),
     "process": ("The process", "As every Prometheus client exposes them."),
 }
 
