@@ -21,6 +21,7 @@ CORPUS = Path(__file__).parent / "corpus"
 CHOICE = re.compile(r"\{([^{}]*)\}")
 MACRO = re.compile(r"\$([a-z_]+)")
 SLOT = re.compile(r"<[a-z]+>")
+SLOT_REGEX = {"<x>": ".+", "<n>": r"\d+", "<t>": ".+"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +29,8 @@ class Fact:
     """One canonical answer and every pattern that asks for it."""
 
     name: str
+    topic: str
+    """The corpus file it is from: talk, serving, words, …"""
     answer: str
     patterns: tuple[str, ...]
     """Hand-written questions."""
@@ -71,12 +74,26 @@ def parse_templates(path: Path = CORPUS / "templates.txt") -> Templates:
     return Templates(macros, {name: tuple(lines) for name, lines in groups.items()})
 
 
+def split_names(text: str) -> list[str]:
+    """Split at the bars that are outside every choice."""
+    names, depth = [""], 0
+    for char in text:
+        depth += {"{": 1, "}": -1}.get(char, 0)
+        if char == "|" and depth == 0:
+            names.append("")
+        else:
+            names[-1] += char
+    return [name.strip() for name in names]
+
+
 def parse_facts(path: Path, templates: Templates) -> Iterator[Fact]:
-    name, answer, patterns, aliases = "", "", [], {}
+    name, answer = "", ""
+    patterns: list[str] = []
+    aliases: dict[str, tuple[str, ...]] = {}
     for line in [*content_lines(path), "[end]"]:
         if line.startswith("["):
             if name:
-                yield Fact(name, answer, tuple(patterns), aliases)
+                yield Fact(name, path.stem.removeprefix("facts-"), answer, tuple(patterns), aliases)
             name, answer, patterns, aliases = line.strip("[]"), "", [], {}
             continue
         key, _, value = line.partition(":")
@@ -86,7 +103,8 @@ def parse_facts(path: Path, templates: Templates) -> Iterator[Fact]:
         elif key == "q":
             patterns.append(templates.unfold(value))
         elif key in templates.groups:
-            aliases[key] = tuple(alias.strip() for alias in value.split("|"))
+            names = [templates.unfold(name) for name in split_names(value)]
+            aliases[key] = (*aliases.get(key, ()), *names)
         else:
             raise ValueError(f"{path.name}: unknown line {line!r}")
 
@@ -108,17 +126,17 @@ def normalise(text: str) -> str:
     return re.sub(r"[^a-z0-9]+", " ", text.lower().replace("'", "")).strip()
 
 
-def pattern_regex(pattern: str, slot: str = r".+") -> re.Pattern[str]:
+def pattern_regex(pattern: str, slot: str = "") -> re.Pattern[str]:
     """Regex that matches the normalised form of every expansion of a pattern.
 
-    Spaces are ignored on both sides, so that empty choices need no care.
+    Spaces are left out on both sides, so that empty choices need no care.
     """
     out = []
     for part in re.split(r"([{}|]|<[a-z]+>)", pattern):
         if part in ("{", "}", "|"):
             out.append({"{": "(?:", "}": ")", "|": "|"}[part])
         elif SLOT.fullmatch(part):
-            out.append(slot)
+            out.append(slot or SLOT_REGEX[part])
         else:
             out.append(normalise(part).replace(" ", ""))
     return re.compile("".join(out))
@@ -130,6 +148,6 @@ def question_regexes(facts: list[Fact], templates: Templates) -> Iterator[re.Pat
         for pattern in fact.patterns:
             yield pattern_regex(pattern)
         for group, names in fact.aliases.items():
-            slot = "(?:" + "|".join(normalise(n).replace(" ", "") for n in names) + ")"
+            slot = "(?:" + "|".join(pattern_regex(n).pattern for n in names) + ")"
             for pattern in templates.groups[group]:
                 yield pattern_regex(templates.unfold(pattern), slot)
