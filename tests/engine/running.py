@@ -3,7 +3,7 @@
 import asyncio
 import os
 import subprocess
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import httpx
@@ -36,6 +36,16 @@ def make_document(name: str, source: Path, **engine: object) -> spec.Model:
         "spec": {"source": f"file://{source}", "engine": settings, "hardware": {"gpu": "none"}},
     }
     return spec.Model.model_validate(document)
+
+
+async def poll(condition: Callable[[], object], seconds: float) -> None:
+    """Wait until a condition of the outside world holds; TimeoutError when it does not in time."""
+    async with asyncio.timeout(seconds):
+        while True:
+            found = condition()
+            if await found if isinstance(found, Awaitable) else found:
+                return
+            await asyncio.sleep(0.02)
 
 
 class Running:

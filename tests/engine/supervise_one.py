@@ -1,0 +1,30 @@
+"""A supervisor in a process of its own, to be killed: `python supervise_one.py MODEL HOME ENGINES` (folders).
+
+Prints one line per state: the state, the process and its descendants.
+"""
+
+import asyncio
+import dataclasses
+import sys
+from pathlib import Path
+
+from tests.engine.running import make_document
+
+from remuda.engine.home import Home
+from remuda.engine.install import find_installation
+from remuda.engine.plan import pick_free_port, plan_engine
+from remuda.engine.proc import find_descendants
+from remuda.engine.status import EngineStatus
+from remuda.engine.supervise import Engine
+
+
+def tell(status: EngineStatus) -> None:
+    pids = [status.pid, *find_descendants(status.pid)] if status.pid else []
+    print(status.state.value, *pids, flush=True)
+
+
+folder, root, engines = map(Path, sys.argv[1:4])
+home = dataclasses.replace(Home.from_environment({"REMUDA_HOME": str(root)}), engines=engines)
+installation = find_installation(home, variant="cpu")
+model = make_document("orphan", folder, maxModelLen=256)
+asyncio.run(Engine(plan_engine(model, 0, pick_free_port(), installation, home), tell).run())

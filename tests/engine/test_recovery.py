@@ -1,0 +1,100 @@
+"""One engine that is worked hard, stopped and killed: what is hung is replaced, what works is not, nothing is left."""
+
+import asyncio
+import os
+import signal
+
+import pytest
+import pytest_asyncio
+from tests.engine.running import Running, make_document, make_model, poll
+
+from remuda.engine import proc
+from remuda.engine.backoff import BackoffSettings
+from remuda.engine.status import EngineState, EngineStatus
+from remuda.engine.supervise import SuperviseSettings
+from remuda.engine.watch import WatchSettings
+from remuda.policy.hung import HungLimits
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+FROZEN_S = 3.0
+QUICK = SuperviseSettings(
+    backoff=BackoffSettings(first_s=0.2),
+    watch=WatchSettings(sample_s=0.5, probe_every_s=1.0, probe_timeout_s=2.0, limits=HungLimits(frozen_s=FROZEN_S)),
+)
+PROMPT_TOKENS = 16_000
+"""Several times FROZEN_S of work in a single step, on one thread (13 s where this was written)."""
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def victim(launch, installation, tmp_path_factory):
+    """A random model heavy enough that one prompt is one step of many seconds."""
+    folder = await asyncio.to_thread(make_model, installation, tmp_path_factory.mktemp("heavy"), 512, 6, 16_384)
+    model = make_document(
+        "heavy", folder, maxModelLen=16_384, maxNumBatchedTokens=16_384, kvCacheMemory="256Mi", prefixCaching=False
+    )
+    running = launch(model, settings=QUICK)
+    await running.until_ready()
+    return running
+
+
+def core_of(status: EngineStatus) -> int:
+    """The engine core among the descendants of the API process."""
+    stats = [proc.read_stat(pid) for pid in proc.find_descendants(status.pid)]
+    return next(stat.pid for stat in stats if stat and "EngineCor" in stat.name)
+
+
+async def until_replaced(victim: Running, old: EngineStatus) -> list[EngineStatus]:
+    """Wait for the next process to be ready; what was said on the way. Nothing of the old one may be left."""
+    began = len(victim.history)
+    await victim.until(lambda status: status.state is EngineState.READY and status.pid != old.pid)
+    assert proc.find_group(old.pid) == []
+    assert await victim.text("again", max_tokens=2)
+    return victim.history[began:]
+
+
+async def test_a_long_prefill_under_load_is_not_taken_for_hung(victim):
+    before = victim.status
+    clock = asyncio.get_running_loop()
+    began_s = clock.time()
+    await victim.complete("x" * PROMPT_TOKENS, max_tokens=1)
+    assert clock.time() - began_s > 1.5 * FROZEN_S, "the prompt was not long enough to prove anything"
+    assert victim.status == before
+
+
+async def test_a_stopped_core_is_found_hung_and_replaced_although_its_health_route_says_200(victim):
+    old = victim.status
+    core = core_of(old)
+    os.kill(core, signal.SIGSTOP)
+    said = await until_replaced(victim, old)
+    assert said[0].state is EngineState.BACKOFF
+    assert "hung" in said[0].reason
+    assert victim.status.restarts == old.restarts + 1
+
+
+async def test_a_core_stopped_with_requests_aboard_is_replaced(victim):
+    old = victim.status
+    request = asyncio.create_task(victim.complete("z" * 64, max_tokens=4000, ignore_eos=True))
+    await poll(lambda: victim.metric("vllm:num_requests_running"), 30)
+    os.kill(core_of(old), signal.SIGSTOP)
+    said = await until_replaced(victim, old)
+    assert "requests are running" in said[0].reason
+    with pytest.raises(Exception, match=r"disconnected|closed|reset"):
+        await request
+
+
+async def test_a_killed_core_is_a_crash_although_vllm_exits_with_status_0(victim):
+    old = victim.status
+    os.kill(core_of(old), signal.SIGKILL)
+    said = await until_replaced(victim, old)
+    assert said[0].state is not EngineState.STOPPED
+    assert said[0].reason
+
+
+async def test_a_killed_api_process_takes_its_core_with_it(victim):
+    old = victim.status
+    os.kill(old.pid, signal.SIGKILL)
+    await victim.until(lambda status: status.state is not EngineState.READY, 10)
+    assert "SIGKILL" in victim.status.reason
+    assert proc.find_group(old.pid) == []
+    await victim.engine.stop()
+    assert victim.status.state is EngineState.STOPPED
