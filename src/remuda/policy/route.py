@@ -12,7 +12,8 @@ Called by the gateway for each request; an endpoint's figures are kept by whoeve
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
+from operator import attrgetter
 
 PRESSURE_TOKENS = 16
 """Work one request in flight adds to the next prefill, in prompt tokens: it takes a place in every step of the batch
@@ -75,59 +76,45 @@ class EndpointLoad:
         return 1.0 / self.s_per_token if self.s_per_token else 0.0
 
 
-Pick = Callable[[Sequence[EndpointLoad], int, int], int]
+Pick = Callable[[list[EndpointLoad], int, int], int]
 """(loads, prompt_tokens, turn) -> index. `loads` has at least one entry, `prompt_tokens` is at least 1."""
 
 
-def pick_least_time(loads: Sequence[EndpointLoad], prompt_tokens: int, turn: int = 0) -> int:
+def pick_least_time(loads: list[EndpointLoad], prompt_tokens: int, turn: int = 0) -> int:
     """The engine with the least predicted time to first token.
 
     While the speed of any candidate is unknown, all are compared on the weaker signal, their work alone.
     """
-    start = turn % len(loads)
-    best, least = start, math.inf
-    index = 0
-    if start:
-        index = start
-        for load in loads[start:]:
-            time_s = (load.work_tokens + prompt_tokens) * load.s_per_token
-            if time_s < least:
-                best, least = index, time_s
-            index += 1
-        loads_left: Sequence[EndpointLoad] = loads[:start]
-        index = 0
-    else:
-        loads_left = loads
-    for load in loads_left:
+    turned = _turn(loads, turn)
+    best, least = turned[0], math.inf
+    for load in turned:
         time_s = (load.work_tokens + prompt_tokens) * load.s_per_token
         if time_s < least:
-            best, least = index, time_s
-        index += 1
-    # An unknown speed is 0.0 and makes its product the least: seen here without a test inside the loop.
-    return best if least > 0.0 else _pick_least_work(loads, start)
+            best, least = load, time_s
+    if least == 0.0:  # only a product with an unknown speed: seen here without a test inside the loop
+        best = min(turned, key=attrgetter("work_tokens"))
+    return loads.index(best)
 
 
-def _pick_least_work(loads: Sequence[EndpointLoad], start: int) -> int:
-    return min(range(len(loads)), key=lambda i: (loads[i].work_tokens, (i - start) % len(loads)))
+def pick_least_request(loads: list[EndpointLoad], prompt_tokens: int, turn: int = 0) -> int:  # noqa: ARG001
+    """The engine with the fewest requests in flight."""
+    turned = _turn(loads, turn)
+    best, least = turned[0], turned[0].requests
+    for load in turned:
+        if load.requests < least:
+            best, least = load, load.requests
+    return loads.index(best)
 
 
-def pick_round_robin(loads: Sequence[EndpointLoad], prompt_tokens: int, turn: int = 0) -> int:  # noqa: ARG001
+def pick_round_robin(loads: list[EndpointLoad], prompt_tokens: int, turn: int = 0) -> int:  # noqa: ARG001
     """Each in its turn, whatever it has to do."""
     return turn % len(loads)
 
 
-def pick_least_request(loads: Sequence[EndpointLoad], prompt_tokens: int, turn: int = 0) -> int:  # noqa: ARG001
-    """The engine with the fewest requests in flight."""
-    count = len(loads)
-    start = turn % count
-    best, least = start, loads[start].requests
-    if least:
-        for offset in range(1, count):
-            index = (start + offset) % count
-            requests = loads[index].requests
-            if requests < least:
-                best, least = index, requests
-    return best
+def _turn(loads: list[EndpointLoad], turn: int) -> list[EndpointLoad]:
+    """The loads with the one whose turn it is in front: the first of equals is picked."""
+    start = turn % len(loads)
+    return loads[start:] + loads[:start] if start else loads
 
 
 PICKS: Mapping[str, Pick] = {
