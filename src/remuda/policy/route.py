@@ -23,6 +23,9 @@ engines with nothing left to prefill."""
 BYTES_PER_TOKEN = 4
 """English text in the vocabularies in use today is 3.5-4.5 bytes a token. Only ratios between engines matter here."""
 
+LONGEST_PROMPT_TOKENS = 65_536
+"""A body beyond this many tokens of text holds images or audio, which cost few tokens a byte."""
+
 SPEED_MEMORY_S = 2.0
 """Measured waiting after which the old speed counts for 1/e. Long prompts measure longer and therefore weigh more."""
 
@@ -131,8 +134,8 @@ def predict_time_to_first_token_s(load: EndpointLoad, prompt_tokens: int) -> flo
 
 
 def estimate_prompt_tokens(body_bytes: int) -> int:
-    """A prompt's size from its request body's, without looking inside; at least 1."""
-    return body_bytes // BYTES_PER_TOKEN + 1
+    """A prompt's size from its request body's, without looking inside: from 1 to LONGEST_PROMPT_TOKENS."""
+    return min(body_bytes // BYTES_PER_TOKEN + 1, LONGEST_PROMPT_TOKENS)
 
 
 def update_s_per_token(s_per_token: float, work_tokens: int, elapsed_s: float) -> float:

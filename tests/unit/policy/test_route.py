@@ -174,8 +174,9 @@ def test_nothing_relaxes_without_two_speeds_and_time(own, others, idle_s):
 
 
 @given(st.integers(0, 10**8))
-def test_a_prompt_estimate_is_positive_and_grows_with_the_body(body_bytes):
-    assert 1 <= route.estimate_prompt_tokens(body_bytes) <= route.estimate_prompt_tokens(body_bytes + 4)
+def test_a_prompt_estimate_is_positive_bounded_and_grows_with_the_body(body_bytes):
+    estimate = route.estimate_prompt_tokens(body_bytes)
+    assert 1 <= estimate <= route.estimate_prompt_tokens(body_bytes + 4) <= route.LONGEST_PROMPT_TOKENS
 
 
 def test_engines_of_different_speed_share_work_by_speed():
