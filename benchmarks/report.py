@@ -51,9 +51,8 @@ def render_markdown(result: Mapping[str, Any]) -> str:
 
 def describe_machine(machine: Mapping[str, Any]) -> str:
     """The machine in one line."""
-    return (
-        f"Machine: {machine['cpu']}, {machine['cores']} cores, {machine['memory_gib']} GiB, Linux {machine['kernel']}"
-    )
+    size = f"{machine['cores']} cores, {machine['memory_gib']} GiB"
+    return f"Machine: {machine['cpu']}, {size}, Linux {machine['kernel']}, load before {machine['load']}"
 
 
 def render_table(table: Table, samples: Sequence[Sample]) -> list[str]:

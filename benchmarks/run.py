@@ -26,6 +26,7 @@ from benchmarks.rounds import pool_first_bytes, take_samples
 from benchmarks.tables import TABLES
 
 RESULTS = HERE / "results"
+BUSY = 0.5
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -78,6 +79,9 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 def _measure(bench: Bench, options: argparse.Namespace) -> dict[str, Any]:
+    load_before = os.getloadavg()[0]
+    if load_before > BUSY:
+        print(f"note: the machine is busy (load {load_before:.1f}): figures will be less exact", file=sys.stderr)
     tables = [TABLES[name] for name in options.tables]
     if options.rounds:
         tables = [dataclasses.replace(table, rounds=options.rounds) for table in tables]
@@ -85,7 +89,7 @@ def _measure(bench: Bench, options: argparse.Namespace) -> dict[str, Any]:
     return {
         "date": dt.datetime.now(dt.UTC).date().isoformat(),
         "command": shlex.join(["python", "-m", "benchmarks.run", *sys.argv[1:]]),
-        "machine": read_machine(),
+        "machine": read_machine(load_before),
         "versions": _versions(options.only),
         "requests": bench.requests,
         "failures": bench.failures,
@@ -93,22 +97,17 @@ def _measure(bench: Bench, options: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def read_machine() -> dict[str, Any]:
-    """What was measured on."""
-    cpu = next(
-        (
-            line.partition(":")[2].strip()
-            for line in Path("/proc/cpuinfo").read_text().splitlines()
-            if "model name" in line
-        ),
-        "",
-    )
+def read_machine(load_before: float) -> dict[str, Any]:
+    """What was measured on. `load_before` is what the machine had to do anyway."""
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    cpu = next((line.partition(":")[2].strip() for line in lines if "model name" in line), "")
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     return {
         "cpu": cpu or platform.machine(),
         "cores": os.cpu_count(),
         "kernel": platform.release(),
         "memory_gib": round(memory),
+        "load": round(load_before, 2),
     }
 
 

@@ -33,7 +33,7 @@ class Table:
     columns: tuple[Column, ...]
     measure: Callable[[Bench, Running], Values]
     contestants: tuple[str, ...] = ALL
-    rounds: int = 5
+    rounds: int = 7
     compared: str | None = None
     """The column that is compared with nginx."""
     fresh: bool = False
@@ -45,7 +45,7 @@ class Table:
 def measure_requests(bench: Bench, target: Running) -> Values:
     """Closed loop, 64 keep-alive connections, 1 KB bodies."""
     bench.put_load(target, "requests", Ask(), connections=64, seconds=0.3)
-    cost = bench.put_load(target, "requests", Ask(), connections=64, seconds=2.5)
+    cost = bench.put_load(target, "requests", Ask(), connections=64, seconds=1.5)
     finished = cost.report["finished"]
     return {
         "cpu_us": cost.cpu_s / finished * 1e6,
@@ -57,17 +57,18 @@ def measure_requests(bench: Bench, target: Running) -> Values:
 
 def measure_chunks(bench: Bench, target: Running) -> Values:
     """500 streams of 128 events, 10 ms apart."""
-    return _chunk_values(_stream(bench, target, 500, seconds=2.2))
+    return _chunk_values(_stream(bench, target, 500))
 
 
 def measure_few_chunks(bench: Bench, target: Running) -> Values:
     """20 streams: nothing is batched by load."""
-    return _chunk_values(_stream(bench, target, 20, seconds=2.2))
+    return _chunk_values(_stream(bench, target, 20, times=2))
 
 
-def _stream(bench: Bench, target: Running, streams: int, seconds: float, every_ms: int = 0) -> Cost:
+def _stream(bench: Bench, target: Running, streams: int, times: int = 1, every_ms: int = 0) -> Cost:
     streams = min(streams, target.contestant.streams_most)
-    return bench.put_load(target, "streams", Ask(EVENTS, every_ms), connections=streams, seconds=seconds, ramp_s=1)
+    ask = Ask(EVENTS, every_ms)
+    return bench.put_load(target, "streams", ask, connections=streams, count=streams * times, ramp_s=1)
 
 
 def _chunk_values(cost: Cost) -> Values:
@@ -85,13 +86,13 @@ def measure_first_byte(bench: Bench, target: Running) -> Values:
     """Open loop, 50 streams of 16 events begun each second; the time to the first event, as the client sees it."""
     rate = min(50.0, target.contestant.rate_most)
     bench.put_load(target, "rate", Ask(16), connections=64, rate=rate, seconds=0.5)
-    cost = bench.put_load(target, "rate", Ask(16), connections=64, rate=rate, seconds=5)
+    cost = bench.put_load(target, "rate", Ask(16), connections=64, rate=rate, seconds=4)
     return {"all_us": list(cost.report["first_byte_us"]["all"])}
 
 
 def measure_many_streams(bench: Bench, target: Running) -> Values:
     """1,000 streams at once, 25 ms between events (40,000 events a second), on a fresh process."""
-    cost = _stream(bench, target, 1000, seconds=2.0, every_ms=25)
+    cost = _stream(bench, target, 1000, every_ms=25)
     return {
         "started": cost.report["started"],
         "lost": cost.report["started"] - cost.report["finished"] + sum(cost.report["failures"].values()),

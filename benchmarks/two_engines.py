@@ -7,6 +7,7 @@ empty cache measures the network). Does not touch a fleet that already runs: `re
 import argparse
 import datetime as dt
 import json
+import os
 import subprocess
 import sys
 import time
@@ -32,7 +33,7 @@ def main() -> int:
     result = {
         "date": dt.datetime.now(dt.UTC).date().isoformat(),
         "command": f"python -m benchmarks.two_engines {Path(options.file).name}",
-        "machine": read_machine(),
+        "machine": read_machine(os.getloadavg()[0]),
         "rounds": rounds,
     }
     print(render(result))

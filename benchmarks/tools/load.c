@@ -62,6 +62,7 @@ static struct {
     long bad_status, bad_body, broken, closed_early, connect_errors, unfinished, lost_idle;
 } totals;
 
+static int counts[BUSY + 1]; /* connections in each state */
 static struct connection *all, *by_fd[MAX_FDS];
 static struct samples first_byte, whole, delay;
 static int epoll_fd;
@@ -104,6 +105,13 @@ static void on_event(void *context, int64_t stamp_ns)
 
 /* ---- connections */
 
+static void set_state(struct connection *c, enum state state)
+{
+    counts[c->state]--;
+    c->state = state;
+    counts[state]++;
+}
+
 static void watch(struct connection *c, int op, unsigned events)
 {
     struct epoll_event e = {.events = events, .data.fd = c->fd};
@@ -117,7 +125,7 @@ static void open_connection(struct connection *c)
     if (c->fd < 0 || c->fd >= MAX_FDS) fail("socket (too few file descriptors?)");
     setsockopt(c->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
     by_fd[c->fd] = c;
-    c->state = CONNECTING;
+    set_state(c, CONNECTING);
     if (connect(c->fd, (struct sockaddr *)&address, sizeof address) < 0 && errno != EINPROGRESS) totals.connect_errors++;
     watch(c, EPOLL_CTL_ADD, EPOLLIN | EPOLLOUT);
 }
@@ -126,7 +134,7 @@ static void close_connection(struct connection *c)
 {
     by_fd[c->fd] = NULL;
     close(c->fd);
-    c->state = CLOSED;
+    set_state(c, CLOSED);
 }
 
 static void send_rest(struct connection *c)
@@ -143,7 +151,7 @@ static void send_rest(struct connection *c)
 
 static void start_request(struct connection *c, int64_t due_ns)
 {
-    c->state = BUSY;
+    set_state(c, BUSY);
     c->started_ns = due_ns;
     c->first_byte_seen = false;
     c->sent = 0;
@@ -179,7 +187,7 @@ static void finish_request(struct connection *c)
     totals.bytes += (long)r->body_len;
     totals.events += r->events;
     if (options.mode != STREAMS) add_sample(&whole, now_ns() - c->started_ns);
-    c->state = FREE;
+    set_state(c, FREE);
     if (r->closes) {
         close_connection(c);
         totals.reconnects++;
@@ -233,7 +241,7 @@ static void on_ready(struct connection *c, unsigned events)
         socklen_t len = sizeof error;
         getsockopt(c->fd, SOL_SOCKET, SO_ERROR, &error, &len);
         if (error) { lose_connection(c); return; }
-        c->state = FREE;
+        set_state(c, FREE);
         watch(c, EPOLL_CTL_MOD, EPOLLIN);
         if (options.mode <= STREAMS && may_start()) start_request(c, now_ns());
         return;
@@ -258,20 +266,13 @@ static void poll_until(int64_t deadline_ns)
     }
 }
 
-static int count_in(enum state state)
-{
-    int n = 0;
-    for (int i = 0; i < options.connections; i++) n += all[i].state == state;
-    return n;
-}
-
 /* ---- the four modes */
 
 static void wait_for_answers(void)
 {
     int64_t give_up = now_ns() + GRACE_S * 1000000000LL;
-    while (count_in(BUSY) && now_ns() < give_up) poll_until(now_ns() + 20000000);
-    totals.unfinished = count_in(BUSY);
+    while (counts[BUSY] && now_ns() < give_up) poll_until(now_ns() + 20000000);
+    totals.unfinished = counts[BUSY];
 }
 
 static void run_closed_loop(void)
@@ -294,9 +295,9 @@ static void open_all(void)
     int64_t give_up = now_ns() + GRACE_S * 1000000000LL;
     for (int i = 0; i < options.connections; i++) {
         open_connection(&all[i]);
-        while (i % CONNECTS_AT_ONCE == 0 && count_in(CONNECTING) && now_ns() < give_up) poll_until(now_ns() + 1000000);
+        while (i % CONNECTS_AT_ONCE == 0 && counts[CONNECTING] && now_ns() < give_up) poll_until(now_ns() + 1000000);
     }
-    while (count_in(CONNECTING) && now_ns() < give_up) poll_until(now_ns() + 1000000);
+    while (counts[CONNECTING] && now_ns() < give_up) poll_until(now_ns() + 1000000);
 }
 
 static struct connection *free_connection(void)
@@ -329,12 +330,12 @@ static void run_idle(void)
     while (now_ns() < until) poll_until(until);
     int next = 0;
     int64_t give_up = now_ns() + GRACE_S * 1000000000LL;
-    while ((next < options.connections || count_in(BUSY)) && now_ns() < give_up) {
-        for (int busy = count_in(BUSY); busy < 64 && next < options.connections; next++)
+    while ((next < options.connections || counts[BUSY]) && now_ns() < give_up) {
+        for (int busy = counts[BUSY]; busy < 64 && next < options.connections; next++)
             if (all[next].state == FREE) { start_request(&all[next], now_ns()); busy++; }
         poll_until(now_ns() + 10000000);
     }
-    totals.unfinished = count_in(BUSY);
+    totals.unfinished = counts[BUSY];
 }
 
 /* ---- options and report */
@@ -427,6 +428,7 @@ int main(int argc, char **argv)
     epoll_fd = epoll_create1(EPOLL_CLOEXEC);
     all = calloc((size_t)options.connections, sizeof *all);
     if (!all) fail("out of memory");
+    counts[CLOSED] = options.connections;
     start_ns = now_ns();
     stop_ns = start_ns + (int64_t)(options.seconds * 1e9);
     if (options.mode == RATE) run_open_loop();

@@ -28,7 +28,7 @@ SAMPLES = [
 RESULT: dict[str, Any] = {
     "date": "2026-01-02",
     "command": "python -m benchmarks.run",
-    "machine": {"cpu": "Test CPU", "cores": 2, "kernel": "6.1", "memory_gib": 8},
+    "machine": {"cpu": "Test CPU", "cores": 2, "kernel": "6.1", "memory_gib": 8, "load": 0.1},
     "versions": {"remuda": "0.1.0", "python": "3.11.7", "nginx": "1.22.1", "litellm": "1.106.2"},
     "requests": 1_234_567,
     "failures": [],
