@@ -33,11 +33,17 @@ def render_crd(kind: str) -> str:
     return CRD_HEAD + yaml.safe_dump(crd(kind), sort_keys=False, width=120, allow_unicode=True)  # type: ignore[arg-type]
 
 
+def copy_example(name: str) -> str:
+    """What ships inside the package must be what people read in examples/."""
+    return (ROOT / "examples" / name).read_text(encoding="utf-8")
+
+
 def list_files() -> Iterator[tuple[str, Callable[[], str]]]:
     """Every generated file: path below the repository, and what renders it."""
     yield "docs/reference/model-file.md", render_reference
     yield "docs/reference/metrics.md", render_metrics_page
     yield "docs/reference/errors.md", render_errors_page
+    yield "src/remuda/fleet/laptop.yaml", partial(copy_example, "laptop.yaml")
     for kind in SHAPES:
         yield f"docs/reference/schema/{kind.lower()}.json", partial(render_json_schema, kind)
         yield f"deploy/crd/{kind.lower()}.yaml", partial(render_crd, kind)

@@ -1,6 +1,7 @@
 """Number formats and quantisation: can this device compute in them?
 
-Sources: vLLM 0.32.0's `get_min_capability` of each quantisation method and its check of bfloat16 (capability 8.0);
+Sources: vLLM 0.32.0's `get_min_capability` of each quantisation method, its checks of bfloat16 (capability 8.0) and
+of FP8 in its Triton attention (8.9);
 what was run on a CPU
 (static and online FP8 have no kernel there, INT8 W8A8, INT4, AWQ and GPTQ do).
 Called by: `checks`.
@@ -14,7 +15,6 @@ from types import MappingProxyType
 from remuda.planner.situation import Situation, error, warning
 from remuda.spec import Problem
 
-FP8_UNITS = (8, 9)
 BFLOAT16 = (8, 0)
 MIN_CAPABILITY: Mapping[str, tuple[int, int]] = MappingProxyType(
     {
@@ -62,8 +62,11 @@ def _check_gpu(situation: Situation) -> Iterator[Problem]:
     if engine.quantization is not None:
         yield from _check_method(situation, engine.quantization)
     if engine.kv_cache_dtype.startswith("fp8") and "fp8" not in gpu.formats:
-        message = f"a {gpu.name} has no FP8 units, so kvCacheDtype {engine.kv_cache_dtype} cannot be used on it"
-        yield error("engine.kvCacheDtype", message, "leave it at auto; FP8 needs an L4, L40S, H100 or newer")
+        below = gpu.compute_capability is not None and gpu.compute_capability < BFLOAT16
+        message = f"a {gpu.name} has no FP8 units: kvCacheDtype {engine.kv_cache_dtype} "
+        message += "cannot be used on it" if below else "works with some attention kernels only (FlashInfer)"
+        report = error if below else warning
+        yield report("engine.kvCacheDtype", message, "leave it at auto; FP8 computes on an L4, L40S, H100 or newer")
 
 
 def _check_method(situation: Situation, method: str) -> Iterator[Problem]:

@@ -57,6 +57,7 @@ _FORMS: Final[dict[str, str]] = {
     shape.FILE_PATH_PATTERN: "an absolute path, beginning with /",
     model.ENDPOINT_URL_PATTERN: "an address such as http://10.0.0.7:8000, without user, query or fragment",
     tenant.KEY_HASH_PATTERN: "sha256: and 64 hexadecimal digits; `remuda tenant create` makes a key and its hash",
+    gateway.ORIGIN_PATTERN: "an origin such as https://app.example.org, or *",
     gateway.FIELD_NAME_PATTERN: "the name of a request field: small letters, digits and _",
 }
 
@@ -178,8 +179,7 @@ def _explain_mapping(finding: Finding) -> Words:
 
 def _explain_choice(finding: Finding) -> Words:
     choices = [str(choice) for choice in get_args(annotation_at(finding.root, finding.path))]
-    if not choices:
-        return f"{finding.shown} is not one of {finding.context.get('expected', 'the possible values')}", ""
+    choices = choices or re.findall("'([^']*)'", str(finding.context.get("expected", "")))
     listed = ", ".join(choices)
     text = finding.written.lower().replace("_", "").replace("-", "")
     squashed = {choice.lower().replace("_", "").replace("-", ""): choice for choice in choices}
@@ -200,7 +200,7 @@ _MEANT: Final = {
 def _explain_bound(words: str, key: str) -> Callable[[Finding], Words]:
     def explain_bound(finding: Finding) -> Words:
         limit = finding.context[key]
-        shown = f"{limit:,}".replace(",", "_") if isinstance(limit, int) and limit >= 100_000 else f"{limit}"
+        shown = f"{limit:g}" if isinstance(limit, float) else str(limit)
         return (
             f"{finding.shown} is {'too small' if key in {'ge', 'gt'} else 'too large'}",
             f"write a number that is {words} {shown}",
@@ -273,7 +273,6 @@ _HANDLERS: Final[dict[str, Callable[[Finding], Words]]] = {
     "too_long": _explain_long,
     "rule": _explain_own,
     "own": _explain_own,
-    "instant": _explain_own,
     "amount": _explain_amount,
     "amount_bound": _explain_amount_bound,
 }

@@ -15,6 +15,7 @@ from remuda.spec.shape import Document, FilePath, Flag, Number, Rule, Shape, Uni
 
 Wait = Annotated[Duration, AtLeast("1ms"), AtMost("24h")]
 FIELD_NAME_PATTERN = r"^[a-z_][a-z0-9_]*$"
+ORIGIN_PATTERN = r"^(\*|https?://[A-Za-z0-9.:-]+)$"
 FieldName = Annotated[str, Field(pattern=FIELD_NAME_PATTERN, max_length=63)]
 
 
@@ -50,7 +51,7 @@ class Cors(Shape):
     """Browsers that may call the gateway."""
 
     origins: Annotated[
-        tuple[Annotated[str, Field(pattern=r"^(\*|https?://[A-Za-z0-9.:-]+)$", max_length=253)], ...],
+        tuple[Annotated[str, Field(pattern=ORIGIN_PATTERN, max_length=253)], ...],
         Field(max_length=64),
     ] = ()
     """Origins allowed to call from a page, for example `https://app.example.org`; `*` allows all."""

@@ -29,7 +29,7 @@ DURATION_PATTERN = r"^([0-9]{1,7}(ms|s|m|h)){1,4}$"
 
 # What people write instead, and the unit they mean. Only used to word the hint.
 _BYTES_MEANT = {
-    "b": "", "byte": "", "bytes": "", "kb": "k", "mb": "M", "gb": "G", "tb": "T", "kib": "Ki", "mib": "Mi", "gib": "Gi",
+    "": "", "b": "", "byte": "", "bytes": "", "kb": "k", "mb": "M", "gb": "G", "tb": "T", "kib": "Ki", "mib": "Mi", "gib": "Gi",
     "tib": "Ti", "ki": "Ki", "mi": "Mi", "gi": "Gi", "ti": "Ti", "k": "k", "m": "M", "g": "G", "t": "T",
 }  # fmt: skip
 _DURATION_MEANT = {

@@ -86,7 +86,8 @@ def _read_document(origin: Origin) -> AnyKind | list[Problem]:
     try:
         return kind.model_validate(origin.tree.value(), by_alias=True, by_name=False)
     except ValidationError as error:
-        problems = [_locate(origin, kind, detail) for detail in error.errors(include_url=False, include_input=False)]
+        details = error.errors(include_url=False, include_input=False)
+        problems = [_locate(origin, kind, detail) for detail in details if not _only_follows(origin, detail)]
         places = {problem.place for problem in problems}
         return problems + [broken for broken in _find_broken_rules(origin, kind) if broken.place not in places]
 
@@ -131,6 +132,12 @@ def _explain_kind(kind: str) -> tuple[str, str]:
         else "Remuda reads Model, ModelGateway and Tenant; apply other kinds with kubectl"
     )
     return f"{show(kind)} is not a kind of Remuda", hint
+
+
+def _only_follows(origin: Origin, detail: ErrorDetails) -> bool:
+    """A list is called too short when its items are wrong; the author sees the items, that is enough."""
+    node = _node_at(origin.tree, tuple(detail["loc"]))
+    return detail["type"] == "too_short" and node is not None and bool(node.items or node.entries)
 
 
 def _locate(origin: Origin, kind: type[AnyKind], detail: ErrorDetails) -> Problem:

@@ -32,7 +32,7 @@ def parse_instant(value: object) -> datetime:
     hint = "write date, time and zone, for example 2027-01-31T00:00:00Z"
     if isinstance(value, str) and re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", value):
         hint = f"say the moment and the zone: {value}T00:00:00Z is the first second of that day"
-    raise PydanticCustomError("instant", "not a moment in time", {"hint": hint})
+    raise PydanticCustomError("own", "{text}", {"text": "{shown} is not a moment in time", "hint": hint})
 
 
 Instant = Annotated[
