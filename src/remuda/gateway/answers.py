@@ -237,12 +237,13 @@ class Problem:
 
 
 LONGEST_QUOTE = 200
+LONGEST_ENGINE_WORDS = 1_000
 _CHALLENGE = (("www-authenticate", 'Bearer realm="remuda"'),)
 
 
-def cut(text: str) -> str:
-    """A client's own words, cut: an answer never grows with what was sent."""
-    return text if len(text) <= LONGEST_QUOTE else text[:LONGEST_QUOTE] + "…"
+def cut(text: str, longest: int = LONGEST_QUOTE) -> str:
+    """Somebody else's words, cut: an answer never grows with what was sent."""
+    return text if len(text) <= longest else text[:longest] + "…"
 
 
 def _quote(value: str) -> str:
@@ -357,9 +358,8 @@ def stream_broken(detail: str) -> Problem:
 
 
 def engine_refused(model: str, status: int, detail: str) -> Problem:
-    message = (
-        f"The engine of the model {_quote(model)} refused this request ({status}): {cut(detail) or 'no reason given'}"
-    )
+    said = cut(detail, LONGEST_ENGINE_WORDS) or "no reason given"
+    message = f"The engine of the model {_quote(model)} refused this request ({status}): {said}"
     return Problem(Code.ENGINE_REFUSED, message)
 
 

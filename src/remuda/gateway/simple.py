@@ -40,7 +40,7 @@ class Generate(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     frequency_penalty: Annotated[float, Meta(ge=-2.0, le=2.0)] = 0.0
     stop: (
         Annotated[str, Meta(min_length=1)]
-        | Annotated[list[Annotated[str, Meta(min_length=1)]], Meta(max_length=16)]
+        | Annotated[list[Annotated[str, Meta(min_length=1)]], Meta(max_length=4)]
         | None
     ) = None
     seed: Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)] | None = None
@@ -56,7 +56,7 @@ RULES: Mapping[str, str] = {
     "top_k": "a whole number: at least 1, or -1 or 0 for all tokens",
     "presence_penalty": "a number from -2 to 2",
     "frequency_penalty": "a number from -2 to 2",
-    "stop": "a text, or a list of at most 16 texts, none of them empty",
+    "stop": "a text, or a list of at most 4 texts, none of them empty",
     "seed": "a whole number of 64 bits",
 }
 """What each field takes, in words: said when a value is refused, and on the reference page."""

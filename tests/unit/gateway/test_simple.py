@@ -53,6 +53,11 @@ def test_the_bounds_themselves_are_allowed():
     assert isinstance(high, Generate)
 
 
+def test_more_stops_than_the_engine_takes_are_refused_here():
+    assert isinstance(parse(prompt="x", stop=list("abcd")), Generate)
+    assert parse(prompt="x", stop=list("abcde")).param == "stop"
+
+
 def test_null_stands_for_not_given_where_nothing_is_the_default():
     assert parse(prompt="x", model=None, stop=None, seed=None) == Generate("x")
 
@@ -83,7 +88,7 @@ def test_null_stands_for_not_given_where_nothing_is_the_default():
         ({"presence_penalty": 3}, "presence_penalty", "presence_penalty: must be a number from -2 to 2, not 3"),
         ({"frequency_penalty": "a"}, "frequency_penalty", 'frequency_penalty: must be a number from -2 to 2, not "a"'),
         ({"stream": "yes"}, "stream", 'stream: must be true or false, not "yes"'),
-        ({"stop": [""]}, "stop", 'stop: must be a text, or a list of at most 16 texts, none of them empty, not [""]'),
+        ({"stop": [""]}, "stop", 'stop: must be a text, or a list of at most 4 texts, none of them empty, not [""]'),
         ({"seed": 2**63}, "seed", "seed: must be a whole number of 64 bits, not 9223372036854775808"),
         ({"model": ""}, "model", 'model: must be the name of a model, not ""'),
         ({"temprature": 1}, "temprature", "temprature: no such field; did you mean temperature?"),
