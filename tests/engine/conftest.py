@@ -14,7 +14,7 @@ from remuda.engine import proc
 from remuda.engine.home import Home
 from remuda.engine.install import install_engine
 from remuda.engine.installation import Installation
-from remuda.engine.plan import pick_free_port, plan_engine
+from remuda.engine.plan import EnginePlan, pick_free_port, plan_engine
 from remuda.engine.status import EngineStatus
 from remuda.engine.supervise import Engine, SuperviseSettings
 
@@ -56,16 +56,26 @@ def adapter(small_model: Path) -> Path:
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
-async def launch(home: Home, installation: Installation) -> AsyncIterator[Callable[..., Running]]:
+async def launch(home: Home, installation: Installation, launch_plan: Callable[..., Running]) -> Callable[..., Running]:
+    """Start an engine for a model file."""
+
+    def start(model: spec.Model, replica: int = 0, settings: SuperviseSettings | None = None) -> Running:
+        return launch_plan(
+            plan_engine(model, replica, pick_free_port(), installation, home), model.served_name, settings
+        )
+
+    return start
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def launch_plan() -> AsyncIterator[Callable[..., Running]]:
     """Start engines; whatever still runs at the end is stopped, and nothing may be left."""
     started: list[Running] = []
 
-    def start(model: spec.Model, replica: int = 0, settings: SuperviseSettings | None = None) -> Running:
+    def start(plan: EnginePlan, name: str, settings: SuperviseSettings | None = None) -> Running:
         history: list[EngineStatus] = []
-        plan = plan_engine(model, replica, pick_free_port(), installation, home)
-        running = Running(Engine(plan, history.append, settings), history, model.served_name)
-        started.append(running)
-        return running
+        started.append(Running(Engine(plan, history.append, settings), history, name))
+        return started[-1]
 
     yield start
     for running in started:

@@ -1,4 +1,4 @@
-"""Downloads one repository of a Hugging Face hub into a folder, and can be interrupted at any byte.
+"""Downloads one repository of a Hugging Face hub into a folder; interrupted, it loses 10 MiB of a file at most.
 
 Runs under the engine's own interpreter with its huggingface_hub, so it imports nothing of Remuda. The job is one JSON
 line on stdin: repo, revision, folder, token. Answers are JSON lines on stdout: progress, then `done` or `error`.
