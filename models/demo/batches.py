@@ -16,8 +16,10 @@ from tokenizers import Tokenizer
 
 ASSISTANT = re.compile(r"(<\|assistant\|>)(.*?<\|end\|>)", re.DOTALL)
 BATCH_TOKENS = 4096
-CHUNK_SAMPLES = 6000
-MAX_TOKENS = 2048
+WIDTHS = (24, 32, 40, 48, 64, 80, 96, 128, 160, 192, 256, 320, 384, 512, 768, 1024, 1536, 2048)
+LEARNED_STEP = 512
+"""Few different shapes: the matrix kernels are compiled once for each."""
+IGNORED = -100
 Row = tuple[list[int], list[bool]]
 """Token ids, and for each whether it is to be learned."""
 
@@ -25,9 +27,11 @@ Row = tuple[list[int], list[bool]]
 @dataclass(frozen=True, slots=True)
 class Batch:
     ids: torch.Tensor
-    """[rows, columns] padded with 0."""
-    learn: torch.Tensor
-    """[rows, columns] true where the NEXT token is to be learned."""
+    """[rows, width] padded with 0."""
+    places: torch.Tensor
+    """[learned] positions in the flattened ids whose next token is to be learned."""
+    wanted: torch.Tensor
+    """[learned] those next tokens."""
 
 
 class Renderer:
@@ -71,30 +75,34 @@ class Encoder:
         return ids, learn
 
 
-def pack(rows: list[Row]) -> Batch:
-    width = max(len(ids) for ids, _ in rows)
+def pack(rows: list[Row], width: int) -> Batch:
     ids = torch.zeros(len(rows), width, dtype=torch.long)
-    learn = torch.zeros(len(rows), width, dtype=torch.bool)
-    for r, (tokens, mask) in enumerate(rows):
+    targets = torch.full((len(rows), width), IGNORED)
+    for r, (tokens, learn) in enumerate(rows):
         ids[r, : len(tokens)] = torch.tensor(tokens)
-        learn[r, : len(tokens) - 1] = torch.tensor(mask[1:])
-    return Batch(ids, learn)
+        targets[r, : len(tokens) - 1] = torch.where(torch.tensor(learn[1:]), ids[r, 1 : len(tokens)], IGNORED)
+    learned = (targets != IGNORED).flatten().nonzero().squeeze(1)
+    short = -len(learned) % LEARNED_STEP
+    places = torch.cat((learned, torch.zeros(short, dtype=torch.long)))
+    wanted = torch.cat((targets.flatten()[learned], torch.full((short,), IGNORED)))
+    return Batch(ids, places, wanted)
+
+
+def bucket(tokens: int) -> int:
+    return next(width for width in WIDTHS if width >= tokens)
 
 
 def endless_batches(draw: Callable[[], Sample], encoder: Encoder, batch_tokens: int = BATCH_TOKENS) -> Iterator[Batch]:
-    """Batches of rows of about equal length, in random order, for ever."""
+    """Draws samples for ever; a batch leaves as soon as enough rows of about one length are there."""
     renderer = Renderer()
+    waiting: dict[int, list[Row]] = {width: [] for width in WIDTHS}
     while True:
-        samples = [draw() for _ in range(CHUNK_SAMPLES)]
-        rows = [encoder.encode(s, renderer.text(s)) for s in samples]
-        rows = sorted((r for r in rows if len(r[0]) <= MAX_TOKENS), key=lambda r: len(r[0]))
-        batches: list[list[Row]] = []
-        current: list[Row] = []
-        for row in rows:
-            if current and len(row[0]) * (len(current) + 1) > batch_tokens:
-                batches.append(current)
-                current = []
-            current.append(row)
-        batches.append(current)
-        encoder.rng.shuffle(batches)
-        yield from map(pack, batches)
+        sample = draw()
+        row = encoder.encode(sample, renderer.text(sample))
+        if len(row[0]) > WIDTHS[-1]:
+            continue
+        width = bucket(len(row[0]))
+        waiting[width].append(row)
+        if len(waiting[width]) == batch_tokens // width:
+            yield pack(waiting[width], width)
+            waiting[width] = []

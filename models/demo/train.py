@@ -41,7 +41,7 @@ def configuration(end: int) -> LlamaConfig:
         vocab_size=VOCABULARY,
         hidden_size=256,
         num_hidden_layers=4,
-        intermediate_size=1024,
+        intermediate_size=768,
         num_attention_heads=4,
         num_key_value_heads=2,
         head_dim=64,
@@ -65,8 +65,8 @@ def batch_loss(model: LlamaForCausalLM, batch: Batch) -> torch.Tensor:
     """Mean loss over the learned positions; only there are logits computed."""
     with torch.autocast("cpu", torch.bfloat16):
         states = model.model(input_ids=batch.ids, use_cache=False).last_hidden_state
-        logits = model.lm_head(states[batch.learn])
-    return cross_entropy(logits.float(), batch.ids.roll(-1, 1)[batch.learn])
+        logits = model.lm_head(states.flatten(0, 1)[batch.places])
+    return cross_entropy(logits.float(), batch.wanted)
 
 
 def make_optimizer(model: LlamaForCausalLM) -> torch.optim.AdamW:
