@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from remuda.gateway.tenant_store import NewKey, StoredKey, StoredTenant, TenantStore
 
 DAY_S = 86_400.0
+OPEN_NOTE = "no tenants: a gateway that is started now is open, and serves only this machine"
 
 
 class Lifetime(click.ParamType[float]):
@@ -81,7 +82,7 @@ def list_tenants(as_json: bool, as_yaml: bool) -> None:
     elif as_json:
         output.print_json([_tenant_as_json(tenant, now_s) for tenant in tenants])
     elif not tenants:
-        click.echo("no tenants: the gateway is open, and serves only this machine", err=True)
+        click.echo(OPEN_NOTE, err=True)
     else:
         rows = [row for tenant in tenants for row in _rows(tenant, now_s)]
         headers = ("TENANT", "KEY", "CREATED", "EXPIRES", "MODELS")
@@ -112,13 +113,15 @@ def revoke(name: str, key_name: str | None, yes: bool) -> None:
         click.confirm(f"remove {what}?", abort=True, err=True)
     store.revoke(name, key_name)
     click.echo(f"removed {what}", err=True)
+    if not store.read():
+        click.echo(OPEN_NOTE, err=True)
 
 
 def _open_store() -> "TenantStore":
     from remuda.engine.home import Home
-    from remuda.gateway.tenant_store import FILE_NAME, TenantStore
+    from remuda.gateway.tenant_store import TenantStore
 
-    return TenantStore(Home.from_environment().state / FILE_NAME)
+    return TenantStore.of_machine(Home.from_environment().state)
 
 
 def _check_lifetime(expires: float | None) -> None:
@@ -138,8 +141,6 @@ def _rows(tenant: "StoredTenant", now_s: float) -> list[tuple[str, str, str, str
     from remuda.gateway.tenant_store import render_instant
 
     models = ", ".join(tenant.models) or "all"
-    if not tenant.keys:
-        return [(tenant.name, "(none)", render_instant(tenant.created_s), "", models)]
     rows = []
     for key in tenant.keys:
         expires = "never" if key.expires_s is None else render_instant(key.expires_s)

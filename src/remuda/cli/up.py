@@ -30,12 +30,13 @@ def command(files: tuple[Path, ...], detach: bool, port: int | None, dry_run: bo
     """
     from remuda.engine.home import Home
     from remuda.fleet.plan import plan_fleet
+    from remuda.gateway.tenant_store import TenantStore
 
-    plan = plan_fleet(files, port)
+    home = Home.from_environment()
+    plan = plan_fleet(files, port, TenantStore.of_machine(home.state).records())
     show_plan(plan)
     if dry_run:
         return 0
-    home = Home.from_environment()
     return _launch(files, port, home) if detach else _serve(plan, home)
 
 

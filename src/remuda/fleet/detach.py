@@ -109,6 +109,7 @@ class Report:
 def main(arguments: Sequence[str]) -> int:
     """The detached process: read the order, serve, report."""
     from remuda.fleet import app, plan
+    from remuda.gateway.tenant_store import TenantStore
 
     channel = socket.socket(fileno=int(arguments[arguments.index("--fd") + 1]))
     os.set_inheritable(channel.fileno(), False)
@@ -116,11 +117,10 @@ def main(arguments: Sequence[str]) -> int:
         order = json.loads(lines.readline())
     report = Report(channel)
     try:
-        app.serve(
-            plan.plan_fleet([Path(name) for name in order["files"]], order["port"]),
-            Home.from_environment(),
-            report.emit,
-        )
+        home = Home.from_environment()
+        keys = TenantStore.of_machine(home.state).records()
+        fleet = plan.plan_fleet([Path(name) for name in order["files"]], order["port"], keys)
+        app.serve(fleet, home, report.emit)
     except RemudaError as error:
         report.emit(events.Failed(message=error.message, hint=error.hint))
         return error.exit_status

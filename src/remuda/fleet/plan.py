@@ -11,7 +11,7 @@ from pathlib import Path
 from remuda import spec
 from remuda.fleet.errors import FleetError
 from remuda.gateway.settings import GatewaySettings, check_exposure, settings_from_spec, wants_keys
-from remuda.gateway.table import Table, table_from_spec
+from remuda.gateway.table import KeyRecord, Table, table_from_spec
 
 LAPTOP_FILE = Path(__file__).parent / "laptop.yaml"
 
@@ -28,6 +28,8 @@ class FleetPlan:
     settings: GatewaySettings
     table: Table
     """Names, keys and the engines that already run; the started ones join as they become ready."""
+    stored_keys: tuple[KeyRecord, ...] = ()
+    """Keys of `remuda tenant`, as they are now; they join the table's, and may change while the fleet runs."""
     notes: tuple[str, ...] = ()
     """What the checks advise; nothing that stops `up`."""
 
@@ -39,7 +41,7 @@ class FleetPlan:
     @property
     def needs_key(self) -> bool:
         """Whether a request needs an API key."""
-        return wants_keys(self.settings, bool(self.table.keys))
+        return wants_keys(self.settings, bool(self.table.keys or self.stored_keys))
 
     @property
     def replicas(self) -> int:
@@ -47,7 +49,7 @@ class FleetPlan:
         return sum(model.spec.start_replicas for model in self.started)
 
 
-def plan_fleet(files: Sequence[Path], port: int | None = None) -> FleetPlan:
+def plan_fleet(files: Sequence[Path], port: int | None = None, stored_keys: tuple[KeyRecord, ...] = ()) -> FleetPlan:
     """Load and check `files` (none: the packaged example). `port` overrides the file's."""
     paths = tuple(files) or (LAPTOP_FILE,)
     loaded = spec.load_files(list(paths))
@@ -58,13 +60,14 @@ def plan_fleet(files: Sequence[Path], port: int | None = None) -> FleetPlan:
         )
     settings = plan_settings(loaded, port)
     table = table_from_spec(loaded, {})
-    check_exposure(settings, bool(table.keys))
+    check_exposure(settings, bool(table.keys or stored_keys))
     return FleetPlan(
         files=tuple(str(path.absolute()) for path in paths),
         started=tuple(model for model in loaded.models if model.spec.source is not None),
         routed=tuple(model for model in loaded.models if model.spec.source is None),
         settings=settings,
         table=table,
+        stored_keys=stored_keys,
         notes=notes,
     )
 

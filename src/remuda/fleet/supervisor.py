@@ -12,6 +12,8 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 from dataclasses import asdict
 from typing import Any, Protocol
 
+from msgspec.structs import replace
+
 from remuda import spec
 from remuda.engine.home import Home
 from remuda.engine.status import EngineState, EngineStatus
@@ -22,6 +24,7 @@ from remuda.fleet.plan import FleetPlan
 from remuda.fleet.processes import ProcessId, fetch_process_id
 from remuda.fleet.scrape import Scraper
 from remuda.fleet.snapshot import FleetSnapshot
+from remuda.gateway.tenant_store import TenantStore
 
 CUT_S = 10.0  # after a second Ctrl-C: SIGKILL and reaping take milliseconds, a loaded machine longer
 FOLLOWER_S = 2.0  # for `remuda down` to read the last events
@@ -83,6 +86,7 @@ class Supervisor:
         self._started_at = time.time()
         self._engines: dict[str, EngineHandle] = {}
         self._statuses: dict[str, EngineStatus] = {}
+        self._stored_keys = plan.stored_keys
         self._reservations: list[ports.Reservation] = []
         self._followers: set[asyncio.Queue[events.AnyEvent | None]] = set()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -118,6 +122,7 @@ class Supervisor:
         self._expect_engines()
         self._push_table()
         self._spawn(self._gateway.run())
+        self._spawn(self._follow_tenants())
         self._opening = [self._spawn(self._open(model)) for model in self._plan.started]
         self._opening.append(self._spawn(self._welcome()))
 
@@ -223,7 +228,15 @@ class Supervisor:
     # --- gateway
 
     def _push_table(self) -> None:
-        self._gateway.push(roster.plan_table(self._plan.table, self._statuses.values()))
+        table = roster.plan_table(self._plan.table, self._statuses.values())
+        self._gateway.push(replace(table, keys=table.keys + self._stored_keys))
+
+    async def _follow_tenants(self) -> None:
+        """Keys made and revoked by `remuda tenant` while the fleet runs."""
+        async for keys in TenantStore.of_machine(self._home.state).watch():
+            if keys != self._stored_keys:
+                self._stored_keys = keys
+                self._push_table()
 
     def _on_gateway(self, status: GatewayStatus) -> None:
         self._emit(wording.describe_gateway(status, self.url))

@@ -5,15 +5,16 @@ its owner only. A file that cannot be understood is refused and never overwritte
 is returned once, by the call that makes it, and is nowhere afterwards.
 
 It does not know where the file lies (the caller passes the path), nor what a request may do (keys.py). Called by
-`remuda tenant` and by whoever makes the gateway's Table.
+`remuda tenant`, and by `fleet` and `remuda gateway`, which put the keys into the gateway's Table.
 """
 
 import contextlib
 import fcntl
+import logging
 import os
 import re
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -37,6 +38,10 @@ FILE_NAME = "tenants.json"
 MOST_KEYS = 64
 """Keys of one tenant, as many as a Tenant document takes."""
 
+WATCH_S = 1.0
+"""Between two looks at the file: how long a revoked key may still work. A look costs microseconds."""
+
+_log = logging.getLogger("remuda.tenants")
 _NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 
 
@@ -89,6 +94,11 @@ class TenantStore:
     def __init__(self, path: Path) -> None:
         self.path = path
 
+    @classmethod
+    def of_machine(cls, state: Path) -> "TenantStore":
+        """The store of this machine; `state` is the folder of its state."""
+        return cls(state / FILE_NAME)
+
     def read(self) -> tuple[StoredTenant, ...]:
         """All tenants, by name. Never waits for a writer: the file is always whole."""
         try:
@@ -106,6 +116,30 @@ class TenantStore:
             for tenant in self.read()
             for key in tenant.keys
         )
+
+    async def watch(self, every_s: float = WATCH_S) -> AsyncIterator[tuple[KeyRecord, ...]]:
+        """The keys now, and again after each change. What cannot be read is logged once, and the last keys stay."""
+        import asyncio
+
+        seen: tuple[int, ...] | None = None
+        while True:
+            version = self._stat()
+            if version != seen:
+                seen = version
+                try:
+                    records = self.records()
+                except TenantStoreError as error:
+                    _log.error("%s; the keys stay as they were", error.message)
+                else:
+                    yield records
+            await asyncio.sleep(every_s)
+
+    def _stat(self) -> tuple[int, ...]:
+        try:
+            stat = self.path.stat()
+        except OSError:
+            return ()
+        return stat.st_ino, stat.st_mtime_ns, stat.st_size
 
     def create(self, name: str, models: tuple[str, ...], lifetime_s: float | None, now_s: float) -> NewKey:
         """A new tenant with its first key."""
@@ -149,6 +183,11 @@ class TenantStore:
             if len(keys) == len(tenant.keys):
                 names = ", ".join(key.name for key in tenant.keys) or "none"
                 raise TenantStoreError(f"the tenant {name} has no key {key_name}", f"its keys: {names}")
+            if not keys:
+                hint = (
+                    f"`remuda tenant rotate {name} --grace 0s` replaces it, `remuda tenant revoke {name}` removes both"
+                )
+                raise TenantStoreError(f"{key_name} is the only key of the tenant {name}", hint)
             left = replace(tenant, keys=keys)
             return tuple(left if known is tenant else known for known in tenants)
 

@@ -1,3 +1,4 @@
+import asyncio
 import json
 import multiprocessing
 import os
@@ -232,8 +233,42 @@ def test_a_tenant_as_a_document_is_one_that_the_loader_takes(store):
     assert [key.expires.timestamp() for key in document.spec.keys] == [int(key.expires_s) for key in tenant.keys]
 
 
-def test_a_tenant_without_keys_is_a_document_too(store):
+def test_the_only_key_of_a_tenant_is_not_revoked_alone(store):
+    """A tenant without keys would look like no tenant at all, and a gateway without tenants is open."""
+    made = store.create("acme", (), None, NOW_S)
+    with pytest.raises(TenantStoreError, match="k1 is the only key of the tenant acme"):
+        store.revoke("acme", "k1")
+    assert who(store, made.key).key == "k1"
+
+
+async def test_a_watcher_is_told_the_keys_now_and_after_each_change(store):
+    told = store.watch(every_s=0.001)
+    assert await anext(told) == ()
     store.create("acme", (), None, NOW_S)
-    store.revoke("acme", "k1")
-    (document,) = spec.load_text(render_tenant(store.read()[0])).tenants
-    assert document.spec.keys == ()
+    assert [(record.tenant, record.name) for record in await anext(told)] == [("acme", "k1")]
+    store.rotate("acme", 0.0, NOW_S)
+    assert [record.name for record in await anext(told)] == ["k1", "k2"]
+    store.revoke("acme")
+    assert await anext(told) == ()
+    await told.aclose()
+
+
+async def test_a_watcher_keeps_the_last_keys_when_the_file_is_damaged(store, caplog, monkeypatch):
+    complained = asyncio.Event()
+    monkeypatch.setattr(caplog.handler, "emit", lambda record: (caplog.records.append(record), complained.set()))
+    store.create("acme", (), None, NOW_S)
+    good = store.path.read_bytes()
+    told = store.watch(every_s=0.001)
+    assert len(await anext(told)) == 1
+    store.path.write_bytes(b"{")
+    waiting = asyncio.ensure_future(anext(told))
+    async with asyncio.timeout(10):
+        await complained.wait()
+        await asyncio.sleep(0.01)
+        assert not waiting.done()
+        store.path.write_bytes(good + b"\n")
+        assert len(await waiting) == 1
+    (complaint,) = caplog.records
+    assert "is not a tenant store" in complaint.getMessage()
+    assert complaint.getMessage().endswith("; the keys stay as they were")
+    await told.aclose()
