@@ -5,6 +5,7 @@ it is given a TableSource, and told whom to inform.
 """
 
 import asyncio
+import contextlib
 import gc
 import logging
 import os
@@ -12,7 +13,7 @@ import platform
 import signal
 import ssl
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from time import monotonic
 from typing import Protocol
 
@@ -22,15 +23,14 @@ from remuda.gateway.ask import FieldRules
 from remuda.gateway.engines import Directory
 from remuda.gateway.errors import GatewayError
 from remuda.gateway.exchange import Exchange, Refused
-from remuda.gateway.flow import serve
 from remuda.gateway.health import HealthChecker
 from remuda.gateway.keys import ANONYMOUS, KeyRefusal, KeyRing, Principal
 from remuda.gateway.ledger import Ledger
 from remuda.gateway.listen import Connection
 from remuda.gateway.pages import Page
-from remuda.gateway.request_head import HeadLimits
+from remuda.gateway.request_head import HeadLimits, RequestHead
 from remuda.gateway.settings import GatewaySettings, check_exposure, wants_keys
-from remuda.gateway.sweeper import Sweeper
+from remuda.gateway.sweeper import Sweeper, Timed
 from remuda.gateway.table import Table, resolve_key_models
 from remuda.observe.logs import Access, AccessLog, configure_logging
 from remuda.policy.outcome import Outcome
@@ -38,6 +38,9 @@ from remuda.policy.retry import RetryBudget
 from remuda.vllm.routes import Route
 
 _log = logging.getLogger("remuda.gateway")
+_WHILE_DRAINING = frozenset({b"/health", b"/metrics"})
+_TRUST_S = 1.0
+"""How long a connection that repeats itself byte for byte is not asked again: the precision of an expiry."""
 
 
 class TableSource(Protocol):
@@ -53,11 +56,11 @@ class Gateway:
 
     def __init__(self, settings: GatewaySettings) -> None:
         self.settings = settings
-        self.serve = serve
         self.version = remuda.__version__
         self.python = platform.python_version()
         self.draining = False
         self.in_flight = 0
+        self._most_in_flight = settings.requests_in_flight
         self.connections: set[Connection] = set()
         self.directory = Directory(settings)
         self.keys = KeyRing(())
@@ -90,17 +93,15 @@ class Gateway:
             self._idle.set()
 
     def admit(self, exchange: Exchange) -> None:
-        """Nothing new while draining; browsers are answered by CORS."""
-        head = exchange.head
-        if head.origin is not None or head.method == b"OPTIONS":
-            self.cors.meet(exchange)
+        """Not too many at once; nothing new while draining; browsers are answered by CORS."""
         self.in_flight += 1
-        if self.in_flight > self.settings.requests_in_flight:
+        head = exchange.head
+        if head.origin is not None:
+            self.cors.meet(exchange)
+        if self.draining and head.path not in _WHILE_DRAINING:
+            raise Refused(answers.SHUTTING_DOWN)
+        if self.in_flight > self._most_in_flight:
             raise Refused(answers.overloaded("any", 1))
-        if self.draining:
-            exchange.keep_alive = False
-            if exchange.head.path not in {b"/health", b"/metrics"}:
-                raise Refused(answers.SHUTTING_DOWN)
 
     def authenticate(self, exchange: Exchange, route: Route | Page) -> Principal:
         """Who asks. Pages for probes are open; everything else wants a key when keys are wanted."""
@@ -109,12 +110,20 @@ class Gateway:
         if isinstance(route, Page) and (route.open or (route.name == "metrics" and self.settings.metrics_open)):
             return ANONYMOUS
         head = exchange.head
+        caller = head.caller
+        # The same bytes, the same keys, a second ago at most: the same caller.
+        if caller is None or head.ring is not self.keys or exchange.started_s - head.checked_s > _TRUST_S:
+            caller = self._check_key(head)
+            head.caller, head.ring, head.checked_s = caller, self.keys, exchange.started_s
+        exchange.tenant = caller.tenant
+        exchange.key_name = caller.key
+        return caller
+
+    def _check_key(self, head: RequestHead) -> Principal:
         principal = self.keys.check(head.authorization, head.x_api_key, time.time())
         if isinstance(principal, KeyRefusal):
             self.ledger.count_refused_key(principal.value)
             raise Refused(answers.KEY_REFUSED[principal])
-        exchange.tenant = principal.tenant
-        exchange.key_name = principal.key
         return principal
 
     def account(self, exchange: Exchange, outcome: Outcome) -> None:
@@ -182,8 +191,10 @@ class Gateway:
         await asyncio.sleep(0)
         return clean
 
-    def _watched(self) -> list[set[Connection] | set[object]]:
-        return [self.connections, *(engine.all for engine in self.directory.engines.values())]  # type: ignore[list-item]
+    def _watched(self) -> Iterable[Iterable[Timed]]:
+        yield self.connections
+        for engine in self.directory.engines.values():
+            yield engine.all
 
     def _flush_log(self, now_s: float) -> None:  # noqa: ARG002 - the sweeper tells the time
         self._access.flush()
@@ -212,10 +223,8 @@ class Gateway:
 
 
 def _write_log(data: bytes) -> None:
-    try:
+    with contextlib.suppress(OSError):  # nobody reads our log any more; serving goes on
         os.write(2, data)
-    except OSError:
-        pass  # nobody reads our log any more; serving goes on
 
 
 def load_tls(settings: GatewaySettings) -> ssl.SSLContext | None:

@@ -1,27 +1,33 @@
 """What a request asks for, read once from its body: the model, streaming, bounds; and whether a client may ask it.
 
 JSON is opened one level deep: every value stays raw bytes, so the body can be forwarded as it came. Of a key that
-stands there twice the last one counts, as it does for the engine (a test holds both against each other); where the body must be
-edited, such a key is refused. Does not know which models there are. Called by `flow`.
+stands there twice the last one counts, as it does for the engine (a test holds both against each other); where the
+body must be edited, such a key is refused. Does not know which models there are. Called by `flow`.
 """
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Final
 
 import msgspec
 
 from remuda.gateway import answers
 from remuda.gateway.exchange import Refused
-from remuda.gateway.multipart import find_form_field
-from remuda.policy.route import estimate_prompt_tokens
+from remuda.gateway.multipart import find_form_field, replace_form_field
+from remuda.gateway.request_head import RequestHead
+from remuda.policy.route import BYTES_PER_TOKEN
 from remuda.vllm import client_fields
 from remuda.vllm.routes import Route
 
 _decode_fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+_decode_text = msgspec.json.Decoder(str).decode
 _WATCHED: Final = frozenset(client_fields.DENIED_FIELDS) | frozenset(client_fields.BOUNDED_FIELDS)
-_TRUE: Final = b"true"
+_JSON: Final = b"application/json"
 _STATEFUL: Final = frozenset({"previous_response_id", "conversation", "previous_input_messages"})
+_NO_NAME: Final = frozenset({b"null", b'""'})
+_MEDIA_MARKS: Final = (b'_url"', b'"source"', b"\\u00")
+_ANTHROPIC: Final = frozenset({"messages", "count_tokens"})
+"""There an address stands under `source`, a key too common to look for by its bytes."""
 _LONGEST_NAME: Final = 512
 
 
@@ -38,38 +44,49 @@ class FieldRules:
 
 
 class Ask:
-    """A parsed request. `body` is what the client sent, untouched."""
+    """A parsed request. `body` is what the client sent, untouched; `model` is the name as JSON, quotes and all."""
 
-    __slots__ = ("body", "capability", "max_tokens", "model", "prompt_tokens", "route", "stream")
+    model: bytes | None = None
+    max_tokens: int | None = None
+    """Only known when no model is named: then it decides among them."""
+    capability: str | None = None
+    """The same: `chat` (default), `completion`, `code`, …"""
+    content_type = b""
 
-    def __init__(self, route: Route, body: bytes, model: str | None) -> None:
+    def __init__(self, route: Route, body: bytes) -> None:
         self.route = route
         self.body = body
-        self.model = model
-        self.stream = False
-        self.max_tokens: int | None = None
-        self.capability: str = route.capability
-        self.prompt_tokens = estimate_prompt_tokens(len(body))
+        self.prompt_tokens = len(body) // BYTES_PER_TOKEN + 1  # policy.route.estimate_prompt_tokens, without the call
+
+    def rename_model(self, name: str) -> bytes:
+        """The body with another model's name in it; every other byte stays."""
+        if self.route.kind == "multipart":
+            return replace_form_field(self.body, self.content_type, b"model", name.encode())
+        return replace_model(self.body, name)
 
 
-def parse_ask(route: Route, body: bytes, content_type: bytes | None, rules: FieldRules) -> Ask:
+def parse_ask(route: Route, body: bytes, head: RequestHead, rules: FieldRules) -> Ask:
     """Read the body as the route says; refuses what is not JSON and what clients may not set."""
+    ask = Ask(route, body)
     if route.kind == "multipart":
-        return _parse_form(route, body, content_type)
-    if content_type is not None and b"json" not in content_type.lower():
+        return _parse_form(ask, head)
+    content_type = head.content_type
+    if content_type != _JSON and content_type is not None and b"json" not in content_type.lower():
         raise Refused(answers.unsupported_media_type(content_type.decode("latin-1"), "application/json"))
     fields = decode_object(body)
     if not rules.watched.isdisjoint(fields):
         _check_fields(route, fields, rules)
-    if not rules.media_urls:
+    if not rules.media_urls and (b'_url"' in body or b"\\" in body or route.name in _ANTHROPIC):
         _check_media(body)
     model = fields.get("model")
-    ask = Ask(route, body, None if model is None else _decode_name(model))
-    stream = fields.get("stream")
-    if stream is not None and route.streams:
-        ask.stream = bytes(stream) == _TRUE
-    if model is None:
-        ask.max_tokens = _decode_max_tokens(fields)
+    if model is not None:
+        name = bytes(model)
+        if name not in _NO_NAME:
+            ask.model = name
+            return ask
+    ask.max_tokens = _decode_max_tokens(fields)
+    if head.capability is not None:
+        ask.capability = head.capability.decode("latin-1").lower()
     return ask
 
 
@@ -89,16 +106,15 @@ def decode_object(body: bytes) -> dict[str, msgspec.Raw]:
         raise Refused(answers.invalid_json(str(error))) from None
 
 
-def _decode_name(raw: msgspec.Raw) -> str | None:
+def decode_name(raw: bytes) -> str:
+    """A model's name that is not known by its bytes."""
     try:
-        name = msgspec.json.decode(raw)
-    except msgspec.DecodeError:
+        name = _decode_text(raw)
+    except (msgspec.MsgspecError, UnicodeDecodeError):
         raise Refused(answers.invalid_value("model", "it is not a string")) from None
-    if name is None:
-        return None
-    if not isinstance(name, str) or len(name) > _LONGEST_NAME:
-        raise Refused(answers.invalid_value("model", "it is not a string"))
-    return name or None
+    if len(name) > _LONGEST_NAME:
+        raise Refused(answers.invalid_value("model", f"it is longer than {_LONGEST_NAME} characters"))
+    return name
 
 
 def _decode_max_tokens(fields: Mapping[str, msgspec.Raw]) -> int | None:
@@ -124,36 +140,35 @@ def _check_fields(route: Route, fields: Mapping[str, msgspec.Raw], rules: FieldR
 def _check_media(body: bytes) -> None:
     """Media addresses would make the engine fetch from inside the operator's network.
 
-    Bytes first: nearly every body has neither such a key nor a key that could be one written with escapes.
+    The caller looks at bytes first: most bodies have neither such a key nor a backslash, with which one could be spelt.
     """
-    if b'_url"' not in body and b'"source"' not in body and b"\\u00" not in body:
+    if not any(mark in body for mark in _MEDIA_MARKS):
         return
     for address in client_fields.find_media_urls(msgspec.json.decode(body)):
-        raise Refused(
-            answers.field_not_allowed(
-                "url", f"{client_fields.MEDIA_URL_REASON}; {client_fields.MEDIA_URL_HINT}: {address[:80]!r}"
-            )
-        )
+        why = f"{client_fields.MEDIA_URL_REASON}; {client_fields.MEDIA_URL_HINT}: {address[:80]!r}"
+        raise Refused(answers.field_not_allowed("url", why))
 
 
-def _parse_form(route: Route, body: bytes, content_type: bytes | None) -> Ask:
-    if content_type is None or not content_type.lower().startswith(b"multipart/form-data"):
-        sent = "" if content_type is None else content_type.decode("latin-1")
-        raise Refused(answers.unsupported_media_type(sent, "multipart/form-data"))
-    model = find_form_field(body, content_type, b"model")
-    if model is not None and len(model) > _LONGEST_NAME:
-        raise Refused(answers.invalid_value("model", "it is not a name"))
+def _parse_form(ask: Ask, head: RequestHead) -> Ask:
+    content_type = head.content_type or b""
+    if not content_type.lower().startswith(b"multipart/form-data"):
+        raise Refused(answers.unsupported_media_type(content_type.decode("latin-1"), "multipart/form-data"))
+    ask.content_type = content_type
+    model = find_form_field(ask.body, content_type, b"model")
+    if not model:
+        return ask
     try:
-        ask = Ask(route, body, model.decode() if model else None)
+        ask.model = msgspec.json.encode(model.decode())
     except UnicodeDecodeError:
         raise Refused(answers.invalid_value("model", "it is not UTF-8")) from None
-    ask.stream = find_form_field(body, content_type, b"stream") in {b"true", b"True", b"1"}
     return ask
 
 
 # ---- editing
 
 _TOKEN: Final = re.compile(rb'"(?:[^"\\]|\\.)*"|[{}\[\],:]', re.DOTALL)
+_OPENING: Final = frozenset({b"{", b"["})
+_CLOSING: Final = frozenset({b"}", b"]"})
 _EDIT_TOKENS: Final = 2_000_000
 """Strings and brackets looked at before an edit is given up: a bound on the time one body can take."""
 
@@ -166,34 +181,33 @@ def replace_model(body: bytes, name: str) -> bytes:
 
 def _find_value(body: bytes, wanted: str) -> tuple[int, int]:
     """Where the value of a top-level key stands. The body is valid JSON: it was decoded before."""
-    depth = 0
-    key: bytes | None = None
-    found: tuple[int, int] | None = None
-    start = -1
-    count = 0
-    for match in _TOKEN.finditer(body):
-        count += 1
-        if count > _EDIT_TOKENS:
-            raise Refused(
-                answers.invalid_json("it has too many parts to rename its model; ask for the model by its own name")
-            )
-        token = body[match.start()]
-        if token in b"{[":
-            depth += 1
-        elif token in b"}]":
-            depth -= 1
-        if depth > 1 or (depth == 1 and token in b"]}"):
-            continue
-        if token == 0x3A:  # : begins a value
-            start = match.end()
-        elif token in b",}" and start >= 0:
-            if key is not None and msgspec.json.decode(key) == wanted:
-                if found is not None:
-                    raise Refused(answers.invalid_value(wanted, "the key stands there twice"))
-                found = (start, match.start())
-            start, key = -1, None
-        elif token == 0x22 and start < 0:
-            key = match[0]
+    found = None
+    for key, start, end in _walk_top_level(body):
+        if msgspec.json.decode(key) == wanted:
+            if found is not None:
+                raise Refused(answers.invalid_value(wanted, "the key stands there twice"))
+            found = (start, end)
     if found is None:
         raise Refused(answers.invalid_value(wanted, "it could not be found"))
     return found
+
+
+def _walk_top_level(body: bytes) -> Iterator[tuple[bytes, int, int]]:
+    """(key with its quotes, start of its value, end of its value) for each key of the outermost object."""
+    depth = start = 0
+    key = b""
+    for count, match in enumerate(_TOKEN.finditer(body)):
+        if count > _EDIT_TOKENS:
+            raise Refused(answers.invalid_json("it has too many parts to rename its model; use the model's own name"))
+        token = match[0]
+        if token in _OPENING:
+            depth += 1
+        elif token in _CLOSING:
+            depth -= 1
+        if depth == 1 and token == b":":
+            start = match.end()
+        elif start and ((depth == 1 and token == b",") or depth == 0):
+            yield key, start, match.start()
+            start = 0
+        elif depth == 1 and not start:
+            key = token

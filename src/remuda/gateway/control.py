@@ -1,8 +1,8 @@
 """The process entry a supervisor uses: settings and tables come in over an inherited socket, events go out.
 
 JSON lines. In: {"settings": …} once, then {"table": …} now and on each change. Out: {"event": "listening", "port": …},
-{"event": "drained", "clean": …}, {"event": "problem", "message": …, "hint": …}. The end of what comes in = the parent is gone or wants
-us gone: drain and exit. Imports nothing heavy: this process starts in well under half a second.
+{"event": "drained", "clean": …}, {"event": "problem", "message": …, "hint": …}. The end of what comes in = the parent
+is gone or wants us gone: drain and exit. Imports nothing heavy: this process starts in well under half a second.
 """
 
 import asyncio

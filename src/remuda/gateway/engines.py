@@ -1,14 +1,16 @@
 """What is known right now about each engine: its load, its health, its idle connections; and which may be picked.
 
 `Directory` turns a Table into live models, keeping the state of every engine that stays. Leases own the in-flight
-counts. It decides nothing itself: `policy.route` picks, `policy.health` judges. Read by `flow`, changed by `health` and by
-leases.
+counts. It decides nothing itself: `policy.route` picks, `policy.health` judges. Read by `flow`, changed by `health` and
+by leases.
 """
 
 import asyncio
 import ssl
 from time import monotonic
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from remuda.gateway.table import Endpoint, ModelRoute, Table
 from remuda.gateway.upstream import AttemptFailed, Upstream
@@ -17,6 +19,7 @@ from remuda.policy import health as health_policy
 from remuda.policy import route as route_policy
 from remuda.policy.health import Event, Health, HealthSettings, State
 from remuda.policy.retry import Phase
+from remuda.vllm.routes import Route
 
 if TYPE_CHECKING:
     from remuda.gateway.settings import GatewaySettings
@@ -41,8 +44,11 @@ class Engine:
         "idle",
         "load",
         "measured_s",
+        "model_name",
         "path_prefix",
+        "pristine",
         "removed",
+        "request_starts",
         "requests",
         "retries",
     )
@@ -51,6 +57,8 @@ class Engine:
         self._settings = settings
         self.load = route_policy.EndpointLoad()
         self.health = Health(State.HEALTHY, monotonic())
+        self.pristine = True
+        """Healthy without a past: a good answer changes nothing, so it need not be told."""
         self.idle: list[Upstream] = []
         self.all: set[Upstream] = set()
         self.removed = False
@@ -73,17 +81,29 @@ class Engine:
         self.head_lines = f"host: {host}:{endpoint.port}\r\n{key}".encode()
         self.id_line = f"x-remuda-engine: {endpoint.id}\r\n".encode()
         self.path_prefix = endpoint.path_prefix.rstrip("/").encode()
+        self.model_name = endpoint.upstream_model
+        self.request_starts: dict[str, bytes] = {}
         self._tls = ssl.create_default_context() if endpoint.tls else None
+
+    def render_start(self, route: Route) -> bytes:
+        """The first lines of any request to this engine on this route; remembered."""
+        start = b"POST %b%b HTTP/1.1\r\n%b" % (self.path_prefix, route.path.encode(), self.head_lines)
+        self.request_starts[route.path] = start
+        return start
 
     # ---- connections
 
-    def take_connection(self, fresh: bool) -> Upstream | Signal[Upstream]:
-        """An idle connection, newest first, or a signal for a new one."""
+    def take_idle(self, fresh: bool) -> Upstream | None:
+        """An idle connection, the newest first; None when there is none, or a fresh one is wanted."""
         idle = self.idle
         while idle and not fresh:
             upstream = idle.pop()
             if not upstream.lost and not upstream.transport.is_closing():
                 return upstream
+        return None
+
+    def connect(self) -> Signal[Upstream]:
+        """A new connection, when it is there."""
         signal: Signal[Upstream] = Signal()
         task = asyncio.get_running_loop().create_task(self._connect(signal))
         self._connecting.add(task)
@@ -141,36 +161,39 @@ class Engine:
 
 
 class Lease:
-    """One request aboard one engine: owns its share of the in-flight counts until released, once."""
+    """One request aboard one engine: owns its share of the in-flight counts and its connection until closed, once."""
 
-    __slots__ = ("ahead", "answered", "engine", "prompt_tokens", "released", "started_s")
+    upstream: Upstream | None = None
+    answered = False
+    closed = False
 
     def __init__(self, engine: Engine, prompt_tokens: int) -> None:
         self.engine = engine
         self.prompt_tokens = prompt_tokens
         self.ahead = engine.load.lease(prompt_tokens)
         self.started_s = monotonic()
-        self.answered = False
-        self.released = False
         engine.requests += 1
 
-    def first_byte(self, now_s: float, measure: bool) -> None:
+    def begin_answer(self, upstream: Upstream) -> None:
         """The answer has begun. Only a stream's first byte tells the speed of prefill."""
-        if not self.answered:
-            self.answered = True
-            load = self.engine.load
-            load.answered(self.prompt_tokens)
-            if measure:
-                load.measure(self.ahead, now_s - self.started_s)
-                self.engine.measured_s = now_s
+        self.answered = True
+        load = self.engine.load
+        load.answered(self.prompt_tokens)
+        if upstream.streams:
+            load.measure(self.ahead, upstream.heard_s - self.started_s)
+            self.engine.measured_s = upstream.heard_s
 
-    def release(self) -> None:
-        if not self.released:
-            self.released = True
-            load = self.engine.load
-            if not self.answered:
-                load.answered(self.prompt_tokens)
-            load.release()
+    def close(self) -> None:
+        """It is over, however it ended."""
+        if self.closed:
+            return
+        self.closed = True
+        load = self.engine.load
+        if not self.answered:
+            load.answered(self.prompt_tokens)
+        load.release()
+        if self.upstream is not None:
+            self.upstream.release()
 
 
 class LiveModel:
@@ -215,13 +238,15 @@ class LiveModel:
 class Served:
     """What a name in a request means."""
 
-    __slots__ = ("adapter", "canonical", "model")
+    __slots__ = ("adapter", "canonical", "model", "name")
 
-    def __init__(self, model: LiveModel, canonical: str, adapter: str | None) -> None:
+    def __init__(self, name: str | None, model: LiveModel, adapter: str | None = None) -> None:
+        self.name = name
+        """As asked; None when the request names no model."""
         self.model = model
-        self.canonical = canonical
-        """The name access is decided by: the served name, or the adapter's."""
         self.adapter = adapter
+        self.canonical = adapter or model.route.served_name
+        """The name access is decided by: the served name, or the adapter's."""
 
 
 class Directory:
@@ -232,11 +257,13 @@ class Directory:
         self._health_settings = HealthSettings(eject_after=settings.health_failures)
         self.models: list[LiveModel] = []
         self.by_name: dict[str, Served] = {}
+        self.by_json: dict[bytes, Served] = {}
+        """The same by the name as it stands in a body, quotes and all: most requests need not decode it."""
         self.engines: dict[str, Engine] = {}
         self.loaded = False
 
     def apply(self, table: Table) -> None:
-        """Take over a new table. Engines that stay keep load, health and connections; the others finish what they have."""
+        """Take over a new table. Engines that stay keep load, health and connections; the others finish their requests."""
         engines: dict[str, Engine] = {}
         models = []
         for route in table.models:
@@ -249,6 +276,7 @@ class Directory:
         self.engines = engines
         self.models = models
         self.by_name = _index_names(models)
+        self.by_json = {msgspec.json.encode(name): served for name, served in self.by_name.items()}
         self.loaded = True
 
     def _take_engine(self, endpoint: Endpoint, engines: dict[str, Engine]) -> Engine:
@@ -270,6 +298,7 @@ class Directory:
 
     def set_health(self, engine: Engine, after: Health) -> None:
         before, engine.health = engine.health, after
+        engine.pristine = after.state is State.HEALTHY and not after.failures and not after.ejections
         if after.state is State.EJECTED and before.state is not State.EJECTED:
             engine.ejections += 1
         if before.state is not after.state or before.ejections != after.ejections:
@@ -280,14 +309,12 @@ class Directory:
 
 def _index_names(models: list[LiveModel]) -> dict[str, Served]:
     """Every name, own names before aliases, so that an alias never hides a model."""
-    names: dict[str, Served] = {}
-    for model in models:
-        names[model.route.served_name] = Served(model, model.route.served_name, None)
+    names = {model.route.served_name: Served(model.route.served_name, model) for model in models}
     for model in models:
         for adapter in model.route.adapters:
-            names.setdefault(adapter, Served(model, adapter, adapter))
+            names.setdefault(adapter, Served(adapter, model, adapter))
         for alias, adapter in model.route.adapter_aliases.items():
-            names.setdefault(alias, Served(model, adapter, adapter))
+            names.setdefault(alias, Served(alias, model, adapter))
         for alias in model.route.aliases:
-            names.setdefault(alias, Served(model, model.route.served_name, None))
+            names.setdefault(alias, Served(alias, model))
     return names

@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Final, Protocol
 from remuda.gateway import answers, tracing
 from remuda.gateway.request_body import BadBody
 from remuda.gateway.request_head import RequestHead
+from remuda.gateway.waiting import Run
+from remuda.observe.metrics import UNKNOWN
 from remuda.policy.outcome import Outcome
 
 if TYPE_CHECKING:
+    from remuda.gateway.app import Gateway
     from remuda.gateway.listen import Connection
-    from remuda.gateway.pages import Page
-    from remuda.gateway.waiting import Run, Signal
-    from remuda.vllm.routes import Route
+    from remuda.gateway.waiting import Signal
 
 NEVER: Final = float("inf")
 _ANTHROPIC: Final = frozenset({"messages", "count_tokens"})
@@ -55,74 +56,58 @@ class Source(Protocol):
     def resume(self) -> None: ...
 
 
-class Exchange:
-    """See the module."""
+class Exchange(Run):
+    """See the module. Defaults stand on the class: a request sets only what it has."""
 
-    __slots__ = (
-        "answered",
-        "body_read",
-        "connection",
-        "cors",
-        "dialect",
-        "engine_id",
-        "events",
-        "first_byte_s",
-        "generated_tokens",
-        "head",
-        "keep_alive",
-        "key_name",
-        "model_name",
-        "outcome",
-        "prompt_tokens",
-        "reader_stuck",
-        "request_id",
-        "route_name",
-        "run",
-        "source",
-        "started_s",
-        "status",
-        "tenant",
-        "tries",
-    )
+    source: Source | None = None
+    answered = False
+    reader_stuck = False
+    cors = b""
+    route_name = UNKNOWN
+    model_name = UNKNOWN
+    engine_id = ""
+    tenant = ""
+    key_name = ""
+    outcome: Outcome | None = None
+    status = 0
+    first_byte_s = 0.0
+    events = 0
+    prompt_tokens: int | None = None
+    generated_tokens: int | None = None
+    tries = 0
 
-    run: "Run"
-
-    def __init__(self, connection: "Connection", head: RequestHead) -> None:
+    def __init__(self, gateway: "Gateway", connection: "Connection", head: RequestHead, length: int) -> None:
+        self.gateway = gateway
         self.connection = connection
         self.head = head
+        self.length = length
         self.keep_alive = head.keep_alive
         self.started_s = monotonic()
         self.request_id = tracing.take_request_id(head.request_id)
-        self.body_read = head.transfer_encoding is None and not head.content_length
-        self.answered = False
-        self.source: Source | None = None
-        self.cors = b""
-        self.dialect = answers.Dialect.OPENAI
-        self.route_name = "unknown"
-        self.model_name = ""
-        self.engine_id = ""
-        self.tenant = self.key_name = ""
-        self.outcome: Outcome | None = None
-        self.status = 0
-        self.first_byte_s = 0.0
-        self.events = 0
-        self.prompt_tokens: int | None = None
-        self.generated_tokens: int | None = None
-        self.tries = 0
-        self.reader_stuck = False
+        self.body_read = not length and head.transfer_encoding is None
+
+    @property
+    def dialect(self) -> answers.Dialect:
+        """Whose error shape this client expects."""
+        return answers.Dialect.ANTHROPIC if self.route_name in _ANTHROPIC else answers.Dialect.OPENAI
 
     # ---- the request's body
 
+    def take_body(self, limit: int) -> bytes | None:
+        """The whole body when it is here. Refuses one that says it is too large before a byte of it is read."""
+        if self.length > limit:
+            raise Refused(answers.body_too_large(limit))
+        body = self.connection.take_body(self.head, self.length)
+        if body is not None:
+            self.body_read = True
+        return body
+
     async def read_body(self, limit: int) -> bytes:
-        """The whole body. Refuses one that says it is too large before a byte of it is read."""
+        """The whole body, when it has come."""
         head = self.head
         if head.expect is not None and head.expect.lower() != b"100-continue":
             raise Refused(answers.malformed_http("the only Expect served here is 100-continue"), 417)
-        if head.content_length is not None and int(head.content_length) > limit:
-            raise Refused(answers.body_too_large(limit))
-        body = self.connection.read_body(head, limit)
-        if not isinstance(body, bytes):
-            body = await self._wait_for_body(body, limit)
+        body = await self._wait_for_body(self.connection.read_body(head, self.length, limit), limit)
         self.body_read = True
         return body
 
@@ -135,15 +120,9 @@ class Exchange:
                 raise Refused(answers.body_too_large(limit)) from None
             raise Refused(answers.malformed_http(bad.message)) from None
         except TimeoutError:
-            raise Refused(answers.request_timeout(self.connection.settings.body_timeout_s)) from None
+            raise Refused(answers.request_timeout(self.gateway.settings.body_timeout_s)) from None
 
     # ---- the answer
-
-    def enter(self, route: "Route | Page") -> None:
-        """It is known where this request goes."""
-        self.route_name = route.name
-        if route.name in _ANTHROPIC:
-            self.dialect = answers.Dialect.ANTHROPIC
 
     def framing(self) -> bytes:
         """Connection header lines, from what the client can do and whether we go on."""
@@ -153,7 +132,7 @@ class Exchange:
 
     def write_answer(self, status: int, headers: bytes, body: bytes) -> None:
         """A whole answer of our own. `headers` are complete lines."""
-        if self.connection.draining or not self.body_read:
+        if self.gateway.draining or not self.body_read:
             self.keep_alive = False
         self.status = status
         self.answered = True
@@ -202,6 +181,12 @@ class Exchange:
         self.source = None
         self.connection.transport.abort()
 
-    def crash(self, error: BaseException) -> None:
-        """A bug escaped the flow."""
-        self.connection.report_crash(self, error)
+    def crashed(self, error: BaseException) -> None:
+        """A bug escaped the flow: say so, and go on with the others."""
+        self.gateway.report_crash(self, error)
+        if self.answered:
+            self.cut()
+            return
+        self.keep_alive = False
+        self.write_problem(answers.INTERNAL_ERROR)
+        self.finish()

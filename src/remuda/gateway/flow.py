@@ -1,7 +1,7 @@
 """The life of a request. Read this first.
 
 Each step is a named call into the module of that name; whatever refuses the request raises Refused with the answer.
-The coroutine is driven by the protocol callbacks themselves (`waiting`), so a step that does not wait costs a function call.
+The coroutine is driven by the protocol callbacks themselves (`waiting`): a step that does not wait costs a call.
 """
 
 from typing import TYPE_CHECKING
@@ -20,23 +20,22 @@ if TYPE_CHECKING:
 
 async def serve(gateway: "Gateway", exchange: Exchange) -> None:
     """One request, from its checked head to its one outcome."""
+    limit = gateway.settings.body_bytes
     try:
-        gateway.admit(exchange)  # not while draining; browsers by CORS
+        gateway.admit(exchange)  # not too many, not while draining; browsers by CORS
         route = resolve_route(exchange.head)  # the allow-list, or a page of our own
-        exchange.enter(route)
+        exchange.route_name = route.name
         caller = gateway.authenticate(exchange, route)  # before a byte of the body is read
         if isinstance(route, Page):
             outcome = await route.answer(gateway, exchange, caller)
         else:
-            body = await exchange.read_body(gateway.settings.body_bytes)
-            ask = parse_ask(route, body, exchange.head.content_type, gateway.field_rules)
+            body = exchange.take_body(limit) or await exchange.read_body(limit)
+            ask = parse_ask(route, body, exchange.head, gateway.field_rules)
             served = choose_model(gateway.directory, ask, caller)
             exchange.model_name = served.model.route.name
             request = Request(ask, served, exchange)
-            reply = await forward(
-                gateway, request, exchange
-            )  # pick, lease, send; again elsewhere while that is allowed
-            outcome = await relay(gateway, exchange, reply)  # to the last byte; gives engine and lease back
+            lease = await forward(gateway, request, exchange)  # pick, send; again elsewhere while that is allowed
+            outcome = await relay(gateway, exchange, lease)  # to the last byte; gives engine and connection back
     except Refused as refused:
         outcome = exchange.write_problem(refused.problem, refused.status)
     except ClientGone:

@@ -1,11 +1,12 @@
 """Active health checks: a GET to every engine now and then, on a connection of its own.
 
 /health only says that the API process is there (vLLM answers 200 while its core hangs or drains), which is why a good
-answer lifts suspicion and never forgives faults (`policy.health`), and why the supervisor of an engine watches its work.
+answer lifts suspicion and never forgives faults (`policy.health`), and why an engine's supervisor watches its work.
 Does not know how engines are started. Ticked by `sweeper`.
 """
 
 import asyncio
+from functools import partial
 from typing import TYPE_CHECKING
 
 from remuda.gateway.upstream import AttemptFailed
@@ -41,8 +42,11 @@ class HealthChecker:
             self._directory.set_health(engine, health_policy.begin_probe(engine.health, now_s))
             task = asyncio.get_running_loop().create_task(self._probe(engine))
             self._running[engine_id] = task
-            task.add_done_callback(lambda _, engine_id=engine_id: self._running.pop(engine_id, None))
+            task.add_done_callback(partial(self._end, engine_id))
         self._relax_speeds(now_s)
+
+    def _end(self, engine_id: str, task: asyncio.Task[None]) -> None:  # noqa: ARG002 - a done callback's shape
+        self._running.pop(engine_id, None)
 
     def _relax_speeds(self, now_s: float) -> None:
         """An engine that was not measured for long drifts towards the others, so that one bad figure heals."""

@@ -1,7 +1,7 @@
 """What is counted: every request once under its outcome, times, tokens, retries; and the access log.
 
 Plain integers and arrays during a request; a Snapshot only when somebody scrapes. Log lines are collected and written
-in one go at the next tick. Does not know the exposition format. Called by `flow`, `forward`, `relay`; ticked by `sweeper`.
+in one go at the next tick. Does not know the exposition format. Called by `flow`, `forward` and `relay`.
 """
 
 from collections import defaultdict
@@ -10,6 +10,7 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from remuda.gateway.exchange import Exchange
+from remuda.gateway.relay import read_usage
 from remuda.observe import metrics
 from remuda.observe.metrics import UNKNOWN, HistogramCounts, Labels, Metric
 from remuda.policy.health import State
@@ -62,31 +63,37 @@ class Ledger:
     # ---- during requests
 
     def account(self, exchange: Exchange, outcome: Outcome) -> None:
-        """The one place where a request ends."""
+        """The one place where a request is counted."""
         exchange.outcome = outcome
-        model = exchange.model_name or UNKNOWN
+        model = exchange.model_name
         self._outcomes[model, exchange.route_name, outcome] += 1
-        duration_s = monotonic() - exchange.started_s
-        if exchange.first_byte_s:
+        first_s = exchange.first_byte_s
+        if first_s:
             counts = self._models[model]
-            counts.first_byte.observe(exchange.first_byte_s - exchange.started_s)
+            duration_s = monotonic() - exchange.started_s
+            counts.request_bytes += exchange.length
+            counts.first_byte.observe(first_s - exchange.started_s)
             counts.duration.observe(duration_s)
         if self._log_request is not None:
-            self._log_request(exchange, duration_s)
+            self._log_request(exchange, monotonic() - exchange.started_s)
 
-    def count_answer(self, exchange: Exchange, relay: "Relay") -> None:
+    def count_answer(self, exchange: Exchange, size: int, usage: tuple[int, int] | None) -> None:
         """What an answer that was relayed came to."""
         counts = self._models[exchange.model_name]
-        counts.response_bytes += relay.bytes
-        usage = relay.read_usage()
+        counts.response_bytes += size
         if usage is not None:
             exchange.prompt_tokens, exchange.generated_tokens = usage
             counts.prompt_tokens += usage[0]
             counts.generated_tokens += usage[1]
+
+    def count_stream(self, exchange: Exchange, relay: "Relay") -> None:
+        """The same of a stream, and its pace."""
+        self.count_answer(exchange, relay.bytes, read_usage(relay.usage))
         exchange.events = relay.events
         if relay.events > 1:
+            counts = self._models[exchange.model_name]
             counts.events += relay.events
-            counts.per_token.observe((relay.last_s - relay.first_s) / (relay.events - 1))
+            counts.per_token.observe((relay.last_s - exchange.first_byte_s) / (relay.events - 1))
 
     def count_retry(self, model: str, phase: Phase) -> None:
         self._retries[model, phase] += 1

@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, cast
 
 from remuda.gateway import answers
 from remuda.gateway.exchange import NEVER, ClientGone, Exchange
+from remuda.gateway.flow import serve
 from remuda.gateway.request_body import BadBody, ChunkedBody, LengthBody
-from remuda.gateway.request_head import BadHead, RequestHead, find_head_end, parse_head
-from remuda.gateway.waiting import Run, Signal
+from remuda.gateway.request_head import BadHead, HeadMemo, RequestHead, find_head_end, parse_head
+from remuda.gateway.waiting import Signal
 
 if TYPE_CHECKING:
     from remuda.gateway.app import Gateway
-    from remuda.gateway.settings import GatewaySettings
 
 _LINGER_S = 2.0
 _LINGER_BYTES = 1 << 20
@@ -37,6 +37,7 @@ class Connection(asyncio.Protocol):
         "_exchange",
         "_gateway",
         "_linger_bytes",
+        "_memo",
         "_paused_size",
         "_pumping",
         "_reader",
@@ -51,6 +52,7 @@ class Connection(asyncio.Protocol):
     def __init__(self, gateway: "Gateway") -> None:
         self._gateway = gateway
         self._buffer = b""
+        self._memo: HeadMemo | None = None
         self._exchange: Exchange | None = None
         self._reader: LengthBody | ChunkedBody | None = None
         self._body_signal: Signal[bytes] | None = None
@@ -88,13 +90,13 @@ class Connection(asyncio.Protocol):
     def eof_received(self) -> bool:
         return False
 
-    def connection_lost(self, exc: Exception | None) -> None:
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
         self.closed = True
         self.deadline_s = NEVER
         self._gateway.forget_connection(self)
         exchange = self._exchange
         if exchange is not None:
-            exchange.run.throw(ClientGone())
+            exchange.throw(ClientGone())
         self._buffer = b""
         self._drop_reader()
 
@@ -120,18 +122,37 @@ class Connection(asyncio.Protocol):
             return
         self._pumping = True
         while self._exchange is None and self._buffer and not self.closed and self._linger_bytes < 0:
-            try:
-                end = find_head_end(self._buffer, self._gateway.head_limits)
-                if not end:
-                    self._await_head()
+            memo = self._memo
+            known = memo.match(self._buffer) if memo is not None else None
+            if known is not None:
+                assert memo is not None
+                head = memo.head
+                end, length = known
+            else:
+                parsed = self._parse_head()
+                if parsed is None:
                     break
-                head = parse_head(self._buffer[:end], self._gateway.head_limits)
-            except BadHead as bad:
-                self._refuse_head(bad)
-                break
+                head, end = parsed
+                length = head.length
             self._buffer = self._buffer[end:]
-            self._serve(head)
+            self._serve(head, length)
         self._pumping = False
+
+    def _parse_head(self) -> tuple[RequestHead, int] | None:
+        """The next head and where it ends; None when there is none, yet or any more."""
+        limits = self._gateway.head_limits
+        try:
+            end = find_head_end(self._buffer, limits)
+            if not end:
+                self._await_head()
+                return None
+            data = self._buffer[:end]
+            head = parse_head(data, limits)
+        except BadHead as bad:
+            self._refuse_head(bad)
+            return None
+        self._memo = HeadMemo(data, head)
+        return head, end
 
     def _await_head(self) -> None:
         """Only the head's first byte starts the clock: a byte now and then must not keep a connection."""
@@ -140,22 +161,26 @@ class Connection(asyncio.Protocol):
             if self._paused_size < 0:
                 self.deadline_s = monotonic() + self._gateway.settings.head_timeout_s
 
-    def _serve(self, head: RequestHead) -> None:
+    def _serve(self, head: RequestHead, length: int) -> None:
         self._awaiting_head = False
         if self._paused_size < 0:
             self.deadline_s = NEVER
         gateway = self._gateway
-        exchange = self._exchange = Exchange(self, head)
-        exchange.run = run = Run(gateway.serve(gateway, exchange), exchange.crash)
-        run.advance()
+        exchange = self._exchange = Exchange(gateway, self, head, length)
+        exchange.coroutine = serve(gateway, exchange)
+        exchange.advance()
 
-    def read_body(self, head: RequestHead, limit: int) -> Signal[bytes] | bytes:
-        """The body when it is here already, else a signal. Nothing is read from the socket before this is called."""
-        length = int(head.content_length) if head.content_length is not None else 0
+    def take_body(self, head: RequestHead, length: int) -> bytes | None:
+        """The body when all of it is here already."""
         buffer = self._buffer
-        if head.transfer_encoding is None and length <= len(buffer):
-            self._buffer = buffer[length:]
-            return buffer[:length]
+        if head.transfer_encoding is not None or length > len(buffer):
+            return None
+        self._buffer = buffer[length:]
+        return buffer[:length]
+
+    def read_body(self, head: RequestHead, length: int, limit: int) -> Signal[bytes]:
+        """Read the body from now on. Nothing of it is decoded or asked for before this is called."""
+        buffer = self._buffer
         self._buffer = b""
         self._reader = LengthBody(length) if head.transfer_encoding is None else ChunkedBody(limit)
         signal = self._body_signal = Signal()
@@ -215,8 +240,8 @@ class Connection(asyncio.Protocol):
         self._refuse(problem, bad.status)
 
     def _refuse(self, problem: answers.Problem, status: int | None = None) -> None:
-        exchange = Exchange(self, RequestHead(b"GET", b"/", 1))
-        exchange.head.keep_alive = False
+        exchange = Exchange(self._gateway, self, RequestHead(b"GET", b"/", 1), 0)
+        exchange.keep_alive = False
         exchange.write_problem(problem, status)
         self._linger()
 
@@ -262,24 +287,6 @@ class Connection(asyncio.Protocol):
         if self._exchange is not None:
             self._exchange.reader_stuck = True
         self.transport.abort()
-
-    @property
-    def settings(self) -> "GatewaySettings":
-        return self._gateway.settings
-
-    @property
-    def draining(self) -> bool:
-        return self._gateway.draining
-
-    def report_crash(self, exchange: Exchange, error: BaseException) -> None:
-        """A bug in the flow of one request: say so, and go on with the others."""
-        self._gateway.report_crash(exchange, error)
-        if exchange.answered or self.closed:
-            self.transport.abort()
-            return
-        exchange.keep_alive = False
-        exchange.write_problem(answers.INTERNAL_ERROR)
-        exchange.finish()
 
     def drain(self) -> None:
         """The gateway shuts down: an idle connection closes, a busy one after its answer."""

@@ -7,7 +7,7 @@ trick. Does not know engines' states beyond "may one be picked". Called by `flow
 from typing import Final
 
 from remuda.gateway import answers
-from remuda.gateway.ask import Ask
+from remuda.gateway.ask import Ask, decode_name
 from remuda.gateway.engines import Directory, LiveModel, Served
 from remuda.gateway.exchange import Refused
 from remuda.gateway.keys import Principal
@@ -26,12 +26,11 @@ _DEFAULT_CAPABILITY: Final = {"any": "chat"}
 
 def resolve_route(head: RequestHead) -> Route | Page:
     """The route, or a page of our own; refuses everything else with what there is instead."""
-    route = _FORWARDED.get((head.method, head.path))
-    if route is not None:
-        return route
-    page = find_page(head.method, head.path)
-    if page is not None:
-        return page
+    known = head.route
+    if known is None:
+        known = head.route = _FORWARDED.get((head.method, head.path)) or find_page(head.method, head.path)
+    if known is not None:
+        return known
     raise Refused(_explain_miss(head.method.decode("latin-1"), head.path.decode("latin-1")))
 
 
@@ -60,24 +59,28 @@ def choose_model(directory: Directory, ask: Ask, caller: Principal) -> Served:
     """What the asked name means, or, when none is asked, any model that fits; refuses what the caller may not use."""
     if ask.model is None:
         return _choose_any(directory, ask, caller)
-    served = directory.by_name.get(ask.model)
-    if served is None or not caller.may_use(served.canonical):
-        if served is not None:
-            raise Refused(answers.model_not_allowed(ask.model, caller.tenant))
-        raise Refused(answers.model_not_found(ask.model, _visible(directory, caller)))
+    served = directory.by_json.get(ask.model)
+    if served is None:
+        name = decode_name(ask.model)
+        served = directory.by_name.get(name)
+        if served is None:
+            raise Refused(answers.model_not_found(name, _visible(directory, caller)))
+    if caller.models and served.canonical not in caller.models:
+        raise Refused(answers.model_not_allowed(served.name or "", caller.tenant))
     capabilities = served.model.route.capabilities
-    if ask.capability != "any" and ask.capability not in capabilities and not _chat_completes(ask, capabilities):
-        raise Refused(answers.unsupported_capability(ask.model, ask.capability, capabilities))
+    capability = ask.route.capability
+    if capability != "any" and capability not in capabilities and not _chat_completes(capability, capabilities):
+        raise Refused(answers.unsupported_capability(served.name or "", capability, capabilities))
     return served
 
 
-def _chat_completes(ask: Ask, capabilities: tuple[str, ...]) -> bool:
+def _chat_completes(capability: str, capabilities: tuple[str, ...]) -> bool:
     """A `code` model takes the generating routes too: `code` says what it is good at, not what it can do."""
-    return "code" in capabilities and ask.capability in {"chat", "completion"}
+    return "code" in capabilities and capability in {"chat", "completion"}
 
 
 def _choose_any(directory: Directory, ask: Ask, caller: Principal) -> Served:
-    wanted = _DEFAULT_CAPABILITY.get(ask.capability, ask.capability)
+    wanted = ask.capability or _DEFAULT_CAPABILITY.get(ask.route.capability, ask.route.capability)
     allowed = [model for model in directory.models if caller.may_use(model.route.served_name)]
     fitting = [model for model in allowed if _fits(model, wanted, ask.max_tokens)]
     ready = [model for model in fitting if model.candidates]
@@ -86,7 +89,7 @@ def _choose_any(directory: Directory, ask: Ask, caller: Principal) -> Served:
         considered = [f"{model.route.served_name} ({_why_not(model, wanted, ask)})" for model in allowed]
         raise Refused(answers.no_fitting_model(f"{wanted}{bound}", considered))
     model = min(ready, key=lambda live: min(load.work_tokens for load in live.loads))
-    return Served(model, model.route.served_name, None)
+    return Served(None, model)
 
 
 def _fits(model: LiveModel, wanted: str, max_tokens: int | None) -> bool:

@@ -78,7 +78,7 @@ class Table(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 def resolve_key_models(table: Table) -> list[KeyRecord]:
-    """The keys, with the models they name replaced by what those names mean: access goes by a model's or adapter's own name."""
+    """The keys, with the names of their models resolved: access goes by a model's or an adapter's own name."""
     means: dict[str, str] = {}
     for model in table.models:
         means |= dict.fromkeys(model.aliases, model.served_name) | model.adapter_aliases

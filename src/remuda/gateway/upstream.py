@@ -1,14 +1,15 @@
 """One connection to an engine: a request out, an answer in; kept alive between them.
 
-llhttp tracks the answer's framing; what it decodes is handed on once per read, framed anew by the relay, so nothing
-of an engine's framing (extensions, trailers, lengths) ever reaches a client. Does not know models, retries or clients.
-`engines` keeps the idle ones, `flow` sends, `relay` takes.
+llhttp tracks the answer's framing; what it decodes is handed on once per read and framed anew, so nothing of an
+engine's framing (extensions, trailers, lengths) ever reaches a client. An answer has begun with the first byte of its
+body: until then an engine that dies in prefill can still be replaced. Does not know models, retries or clients.
+`engines` keeps the idle ones, `forward` sends, `relay` takes.
 """
 
 import asyncio
 from collections.abc import Callable
 from time import monotonic
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import TYPE_CHECKING, Final, Protocol, cast
 
 import httptools
 
@@ -19,9 +20,24 @@ from remuda.policy.retry import Phase
 if TYPE_CHECKING:
     from remuda.gateway.engines import Engine
 
-_HEAD_BYTES = 64 * 1024
-_SPLIT_BYTES = 16 * 1024
+_HEAD_BYTES: Final = 64 * 1024
+_SPLIT_BYTES: Final = 16 * 1024
 """Larger bodies are written beside their head instead of being copied behind it."""
+
+_LENGTH, _CODING, _TYPE, _DROP = range(4)
+_MEANINGS: Final = {
+    b"content-length": _LENGTH,
+    b"transfer-encoding": _CODING,
+    b"content-type": _TYPE,
+    # Hop-by-hop, or the gateway's own to say.
+    **dict.fromkeys(
+        (
+            b"connection", b"keep-alive", b"proxy-connection", b"proxy-authenticate", b"upgrade", b"te", b"trailer",
+            b"x-request-id", b"server", b"alt-svc", b"set-cookie", b"strict-transport-security",
+        ),
+        _DROP,
+    ),
+}  # fmt: skip
 
 
 class AttemptFailed(Exception):  # noqa: N818 - what became of one try
@@ -44,12 +60,12 @@ class Taker(Protocol):
 
 
 class Upstream(asyncio.Protocol):
-    """See the module. Its life: idle → `send` → head known → `relay_to` → `release`."""
+    """See the module. Its life: idle → `send` → the answer begins → `relay_to` → `release`."""
 
     __slots__ = (
-        "_decoded_head",
         "_feed",
         "_head_bytes",
+        "_headers",
         "_keep_alive",
         "_on_lost",
         "_parser",
@@ -63,15 +79,15 @@ class Upstream(asyncio.Protocol):
         "content_length",
         "deadline_s",
         "engine",
-        "headers",
         "heard_s",
+        "lines",
         "lost",
         "paused",
         "reused",
         "status",
+        "streams",
         "timeout_s",
         "transport",
-        "until_closed",
     )
 
     transport: asyncio.Transport
@@ -82,28 +98,22 @@ class Upstream(asyncio.Protocol):
         self._on_lost = on_lost
         self._parser = httptools.HttpResponseParser(self)
         self._feed = self._parser.feed_data
-        self.lost = False
-        self.busy = False
-        self.reused = False
-        self.paused = False
+        self.lost = self.busy = self.reused = self.paused = False
         self.deadline_s = NEVER
-        self.heard_s = 0.0
-        self.timeout_s = 0.0
-        self._keep_alive = False
-        self._poisoned = False
+        self.heard_s = self.timeout_s = 0.0
+        self._keep_alive = self._poisoned = False
+        self._taker: Taker | None = None
         self._reset()
 
     def _reset(self) -> None:
-        self.status = 0
-        self.headers: list[tuple[bytes, bytes]] = []
+        self._headers: list[tuple[bytes, bytes]] = []
         self._parts: list[bytes] = []
-        self._taker: Taker | None = None
-        self._decoded_head = False
         self._head_bytes = 0
-        self.complete = False
-        self.chunked = False
-        self.until_closed = False
+        self.status = 0
+        self.lines = b""
+        """The answer's header lines, as far as they go on to the client."""
         self.content_length: bytes | None = None
+        self.complete = self.chunked = self.streams = False
 
     # ---- from the loop
 
@@ -124,11 +134,14 @@ class Upstream(asyncio.Protocol):
         except httptools.HttpParserError:
             self._fail("what it sent is not HTTP")
             return
+        parts = self._parts
         taker = self._taker
         if taker is None:
-            self._await_head(data)
+            if parts or self.complete:
+                self.answer.set(self)
+            else:
+                self._bound_head(len(data))
             return
-        parts = self._parts
         if parts:
             payload = parts[0] if len(parts) == 1 else b"".join(parts)
             parts.clear()
@@ -136,25 +149,21 @@ class Upstream(asyncio.Protocol):
         if self.complete:
             taker.end()
 
-    def _await_head(self, data: bytes) -> None:
-        """Until the body's first byte, nothing has begun: an engine that dies in prefill can still be replaced."""
-        if self._parts or self.complete:
-            self.answer.set(self)
-            return
-        self._head_bytes += len(data)
-        if self._head_bytes > _HEAD_BYTES:
+    def _bound_head(self, received: int) -> None:
+        self._head_bytes += received
+        if not self.status and self._head_bytes > _HEAD_BYTES:
             self._fail("the head of its answer is too large")
 
     def eof_received(self) -> bool:
-        if self.busy and self.until_closed and not self.complete:
-            self.complete = True
+        if self.busy and self.status and not self.complete and not self.chunked and self.content_length is None:
+            self.complete = True  # an answer that ends with its connection
             if self._taker is not None:
                 self._taker.end()
-            elif self._decoded_head:
+            else:
                 self.answer.set(self)
         return False
 
-    def connection_lost(self, exc: Exception | None) -> None:
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
         self.lost = True
         self._on_lost(self)
         if self.busy and not self.complete:
@@ -167,28 +176,35 @@ class Upstream(asyncio.Protocol):
             self._poisoned = True
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        self.headers.append((name.lower(), value))
+        self._headers.append((name, value))
 
     def on_headers_complete(self) -> None:
         status = self._parser.get_status_code()
         if status < 200:
             return
-        self.status = status
-        self._decoded_head = True
-        for name, value in self.headers:
-            if name == b"content-length":
+        lines = []
+        meanings = _MEANINGS
+        for name, value in self._headers:
+            meaning = meanings.get(name)
+            if meaning is None:
+                meaning = meanings.get(name.lower())
+            if meaning is None or meaning == _TYPE:
+                lines.append(b"%b: %b\r\n" % (name, value))
+                if meaning is not None:
+                    self.streams = value.startswith(b"text/event-stream")
+            elif meaning == _LENGTH:
                 self.content_length = value
-            elif name == b"transfer-encoding":
+            elif meaning == _CODING:
                 self.chunked = True
-        if self.content_length is None and not self.chunked and status not in {204, 304}:
-            self.until_closed = True
+        self.lines = b"".join(lines)
+        self.status = status
 
     def on_body(self, body: bytes) -> None:
         self._parts.append(body)
 
     def on_message_complete(self) -> None:
-        if not self._decoded_head:
-            self.headers.clear()  # 1xx: the real answer follows
+        if not self.status:
+            self._headers.clear()  # 1xx: the real answer follows
             return
         self.complete = True
         # Must be asked here: a moment later the parser has begun the next message.
@@ -196,37 +212,27 @@ class Upstream(asyncio.Protocol):
 
     # ---- from the flow
 
-    def send(self, head: bytes, body: bytes, timeout_s: float) -> Signal["Upstream"]:
-        """Send a request; the signal is set when the head of its answer is known."""
-        self._reset()
+    def send(self, head: bytes, body: bytes, deadline_s: float) -> Signal["Upstream"]:
+        """Send a request; the signal is set when its answer has begun."""
+        if self.reused:
+            self._reset()
         self.busy = True
-        self.answer = answer = Signal()
-        self.deadline_s = monotonic() + timeout_s
-        self.timeout_s = 0.0
+        answer: Signal[Upstream] = Signal()
+        self.answer = answer
+        self.deadline_s = deadline_s
         if len(body) > _SPLIT_BYTES:
             self.transport.writelines((head, body))
         else:
             self.transport.write(head + body)
         return answer
 
-    @property
-    def streams(self) -> bool:
-        """Whether the answer is a stream of events."""
-        for name, value in self.headers:
-            if name == b"content-type":
-                return value.startswith(b"text/event-stream")
-        return False
-
     def peek(self) -> bytes:
         """What of the body is here, without taking it."""
-        return self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
-
-    @property
-    def waiting_bytes(self) -> int:
-        return sum(map(len, self._parts))
+        parts = self._parts
+        return parts[0] if len(parts) == 1 else b"".join(parts)
 
     def take_parts(self) -> bytes:
-        """What of the body came with the head."""
+        """What of the body came so far."""
         parts = self._parts
         payload = parts[0] if len(parts) == 1 else b"".join(parts)
         parts.clear()
@@ -236,12 +242,7 @@ class Upstream(asyncio.Protocol):
         """From now on the body goes to `taker`, read by read."""
         self._taker = taker
         self.timeout_s = idle_timeout_s
-        self.heard_s = now_s = monotonic()
-        self.deadline_s = now_s + idle_timeout_s
-
-    @property
-    def reusable(self) -> bool:
-        return self.complete and self._keep_alive and not self._poisoned and not self.lost
+        self.deadline_s = self.heard_s + idle_timeout_s
 
     def release(self) -> None:
         """The request is over, one way or the other: back to the idle ones, or closed."""
@@ -252,7 +253,7 @@ class Upstream(asyncio.Protocol):
         self.deadline_s = NEVER
         if self.paused:
             self.resume()
-        if self.reusable and not self.transport.is_closing():
+        if self.complete and self._keep_alive and not (self._poisoned or self.lost or self.transport.is_closing()):
             self.reused = True
             self.engine.keep(self)
         elif not self.lost:
@@ -292,13 +293,10 @@ class Upstream(asyncio.Protocol):
         if not self.lost:
             self.transport.abort()
         taker = self._taker
-        if taker is not None:
-            parts = self._parts
-            if parts:
-                payload = b"".join(parts)
-                parts.clear()
-                taker.take(payload)
-            taker.broken(detail)
+        if taker is None:
+            stale = self.reused and self.lost and not self._headers
+            self.answer.fail(AttemptFailed(Phase.SENT, detail, timed_out=timed_out, stale=stale))
             return
-        stale = self.reused and self.lost and not self.headers and not self._head_bytes
-        self.answer.fail(AttemptFailed(Phase.SENT, detail, timed_out=timed_out, stale=stale))
+        if self._parts:
+            taker.take(self.take_parts())
+        taker.broken(detail)
