@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import sys
+import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from pathlib import Path
@@ -24,6 +25,7 @@ from remuda.fleet.record import is_claimed, read_record
 from remuda.fleet.supervisor import Supervisor
 from remuda.gateway.settings import GatewaySettings
 from remuda.gateway.table import ModelRoute, Table
+from remuda.gateway.tenant_store import TenantStore
 
 DOUBLE = (sys.executable, str(Path(__file__).with_name("speaking_gateway.py")), "--fd")
 DEADLINE_S = 20.0
@@ -170,6 +172,24 @@ async def test_status_tells_engines_gateway_and_outcomes(home: Home) -> None:
         assert (snapshot.phase, snapshot.gateway.state, snapshot.gateway.auth) == ("serving", "listening", "open")
         assert snapshot.gateway.requests == {"completed": 7}
         assert [(e.id, e.state, e.kv_tokens, e.running) for e in snapshot.engines] == [("demo-0", "ready", 1024, None)]
+
+
+def wait_for_keys(home: Home) -> None:
+    deadline_s = time.monotonic() + DEADLINE_S
+    while not tables(home)[-1].keys:
+        assert time.monotonic() < deadline_s
+        time.sleep(0.02)
+
+
+@pytest.mark.req("G3")
+async def test_keys_made_while_the_fleet_runs_reach_the_gateway(home: Home) -> None:
+    store = TenantStore.of_machine(home.state)
+    async with ready_fleet(home, PretendedWorkshop(), "demo"):
+        assert tables(home)[-1].keys == ()
+        store.create("acme", ("demo",), None, 0.0)
+        await asyncio.to_thread(wait_for_keys, home)
+    assert tables(home)[-1].keys == store.records()
+    assert len(tables(home)[-1].models[0].endpoints) == 1
 
 
 async def test_a_model_that_cannot_run_leaves_the_others_alone(home: Home) -> None:
