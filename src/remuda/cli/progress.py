@@ -161,7 +161,12 @@ class LiveSteps:
             self._spinner = Spinner("dots", style="cyan")
             console = Console(stderr=True, highlight=False, emoji=False, markup=False)
             self._live = Live(
-                get_renderable=self._render, console=console, refresh_per_second=REFRESH_PER_S, transient=True
+                get_renderable=self._render,
+                console=console,
+                refresh_per_second=REFRESH_PER_S,
+                transient=True,
+                redirect_stdout=False,
+                redirect_stderr=False,
             )
             self._live.start()
         return self._live

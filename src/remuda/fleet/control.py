@@ -22,7 +22,7 @@ from remuda.fleet.errors import FleetAbsentError, FleetError
 from remuda.fleet.record import SOCKET_NAME, is_claimed, read_record
 from remuda.fleet.snapshot import FleetSnapshot
 
-ANSWER_TIMEOUT_S = 10.0  # a status answer takes milliseconds; a supervisor that needs longer is stuck
+ANSWER_TIMEOUT_S = 10.0  # an answer takes milliseconds, scraping a stuck engine 2 s; a fleet that needs longer is stuck
 _LINE_LIMIT_BYTES = 1 << 20
 _START_HINT = "start one with `remuda up`"
 
@@ -102,16 +102,18 @@ def ask_status(folder: Path) -> FleetSnapshot:
 
 
 def ask_down(folder: Path, *, cut: bool) -> Iterator[events.AnyEvent]:
-    """Tell the fleet to stop; yields its events until it is gone."""
-    with _connect(folder, timeout_s=None) as connection:
+    """Tell the fleet to stop; yields its events until it is gone. Raises FleetError when it does not answer."""
+    with _connect(folder, timeout_s=ANSWER_TIMEOUT_S) as connection:
         connection.sendall(json.dumps({"ask": "down", "cut": cut}).encode() + b"\n")
-        with connection.makefile("rb") as answer:
-            for line in answer:
+        with _explained(folder), connection.makefile("rb") as answer:
+            while line := answer.readline():
                 yield events.parse_line(line)
+                # It has heard us. Draining takes as long as it takes; being cut does not.
+                connection.settimeout(ANSWER_TIMEOUT_S if cut else None)
 
 
 @contextlib.contextmanager
-def _connect(folder: Path, timeout_s: float | None) -> Iterator[socket.socket]:
+def _connect(folder: Path, timeout_s: float) -> Iterator[socket.socket]:
     if not is_claimed(folder):
         raise _absence(folder)
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:

@@ -32,6 +32,7 @@ _HINTS = {
     errno.EROFS: "the disk is read-only: set REMUDA_HOME to a folder you can write to",
     errno.EMFILE: "raise the limit of open files: ulimit -n 65536",
     errno.ENOMEM: "free some memory, or serve fewer replicas",
+    errno.EEXIST: "a file stands where a folder is needed: remove it, or set REMUDA_HOME",
     errno.ENOTDIR: "a file stands where a folder is needed: remove it, or set REMUDA_HOME",
 }
 

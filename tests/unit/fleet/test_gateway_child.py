@@ -22,6 +22,15 @@ def said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return path
 
 
+def read_said(path: Path) -> list[object]:
+    """What the gateway was told after its settings."""
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def is_gone(status: GatewayStatus) -> bool:
+    return not Path(f"/proc/{status.pid}").exists()
+
+
 class Watched:
     """A child and what it reported."""
 
@@ -56,11 +65,11 @@ async def test_listens_takes_tables_and_drains(tmp_path: Path, said: Path) -> No
     await watched.child.drain(5)
     await run
     assert watched.child.status.state is GatewayState.STOPPED
-    assert [json.loads(line) for line in said.read_text().splitlines()] == [
+    assert read_said(said) == [
         {"table": {"models": []}},
         {"table": {"models": ["later"]}},
     ]
-    assert not Path(f"/proc/{status.pid}").exists()
+    assert is_gone(status)
 
 
 async def test_killed_gateway_comes_back_on_the_same_port_with_the_last_table(tmp_path: Path, said: Path) -> None:
@@ -75,7 +84,7 @@ async def test_killed_gateway_comes_back_on_the_same_port_with_the_last_table(tm
     assert [s.reason for s in watched.seen if s.state is GatewayState.BACKOFF] == ["killed by SIGKILL; again in 0.2 s"]
     await watched.child.drain(5)
     await run
-    assert json.loads(said.read_text().splitlines()[-1]) == {"table": {"models": ["latest"]}}
+    assert read_said(said)[-1] == {"table": {"models": ["latest"]}}
 
 
 @pytest.mark.parametrize(
@@ -102,7 +111,7 @@ async def test_gateway_that_does_not_drain_is_ended(
     status = await watched.until(is_listening)
     await watched.child.drain(0.1)
     await run
-    assert not Path(f"/proc/{status.pid}").exists()
+    assert is_gone(status)
 
 
 async def test_socket_is_closed_to_other_children(tmp_path: Path, said: Path) -> None:

@@ -51,7 +51,10 @@ def test_free_port_is_fine_and_stays_free() -> None:
     ("error", "message"),
     [
         (PermissionError(13, "Permission denied"), "may not listen on port 80"),
-        (OSError(99, "Cannot assign requested address"), "cannot listen on 192.0.2.1:80: Cannot assign requested address"),
+        (
+            OSError(99, "Cannot assign requested address"),
+            "cannot listen on 192.0.2.1:80: Cannot assign requested address",
+        ),
     ],
     ids=["privileged", "foreign-address"],
 )
