@@ -139,11 +139,15 @@ class Gateway:
     # ---- life
 
     def apply(self, table: Table) -> None:
-        """Take over a new table; requests on their way keep what they had."""
+        """Take over a new table; requests on their way keep what they had.
+
+        Once keys were asked for, they are: revoking the last one must not open the gateway to everybody.
+        """
         has_keys = bool(table.keys)
-        check_exposure(self.settings, has_keys)
+        if not self._keys_wanted:
+            check_exposure(self.settings, has_keys)
+            self._keys_wanted = wants_keys(self.settings, has_keys)
         self.keys = KeyRing(resolve_key_models(table))
-        self._keys_wanted = wants_keys(self.settings, has_keys)
         self.directory.apply(table)
         self.ledger.generation += 1
 
