@@ -58,12 +58,12 @@ def _check_gpu(situation: Situation) -> Iterator[Problem]:
     gpu, engine = situation.gpu, situation.engine
     assert gpu is not None
     if engine.dtype == "bfloat16" and "bfloat16" not in gpu.formats:
-        yield error("engine.dtype", f"a {gpu.name} cannot compute in bfloat16", "write float16, or auto")
+        yield error("engine.dtype", f"the {gpu.name} cannot compute in bfloat16", "write float16, or auto")
     if engine.quantization is not None:
         yield from _check_method(situation, engine.quantization)
     if engine.kv_cache_dtype.startswith("fp8") and "fp8" not in gpu.formats:
         below = gpu.compute_capability is not None and gpu.compute_capability < BFLOAT16
-        message = f"a {gpu.name} has no FP8 units: kvCacheDtype {engine.kv_cache_dtype} "
+        message = f"the {gpu.name} has no FP8 units: kvCacheDtype {engine.kv_cache_dtype} "
         message += "cannot be used on it" if below else "works with some attention kernels only (FlashInfer)"
         report = error if below else warning
         yield report("engine.kvCacheDtype", message, "leave it at auto; FP8 computes on an L4, L40S, H100 or newer")
@@ -76,14 +76,14 @@ def _check_method(situation: Situation, method: str) -> Iterator[Problem]:
     capability = gpu.compute_capability
     if least and capability and capability < least:
         message = (
-            f"quantization {method} needs compute capability {_dotted(least)}; a {gpu.name} has {_dotted(capability)}"
+            f"quantization {method} needs compute capability {_dotted(least)}; the {gpu.name} has {_dotted(capability)}"
         )
         yield error("engine.quantization", message, "choose another format or another GPU")
     elif method == "fp8_per_block" and "fp8" not in gpu.formats:
-        message = f"a {gpu.name} has no FP8 units, which {method} needs"
+        message = f"the {gpu.name} has no FP8 units, which {method} needs"
         yield error("engine.quantization", message, "awq or gptq (INT4), or a GPU of capability 8.9 such as L4 or H100")
     elif method in _FP8 and "fp8" not in gpu.formats:
-        message = f"a {gpu.name} has no FP8 units: weights take half the memory, but nothing becomes faster"
+        message = f"the {gpu.name} has no FP8 units: weights take half the memory, but nothing becomes faster"
         yield warning("engine.quantization", message, "FP8 computes on an L4, L40S, H100 or newer")
 
 

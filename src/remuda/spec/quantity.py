@@ -29,8 +29,8 @@ DURATION_PATTERN = r"^([0-9]{1,7}(ms|s|m|h)){1,4}$"
 
 # What people write instead, and the unit they mean. Only used to word the hint.
 _BYTES_MEANT = {
-    "": "", "b": "", "byte": "", "bytes": "", "kb": "k", "mb": "M", "gb": "G", "tb": "T", "kib": "Ki", "mib": "Mi", "gib": "Gi",
-    "tib": "Ti", "ki": "Ki", "mi": "Mi", "gi": "Gi", "ti": "Ti", "k": "k", "m": "M", "g": "G", "t": "T",
+    "": "", "b": "", "byte": "", "bytes": "", "kb": "k", "mb": "M", "gb": "G", "tb": "T", "kib": "Ki", "mib": "Mi",
+    "gib": "Gi", "tib": "Ti", "ki": "Ki", "mi": "Mi", "gi": "Gi", "ti": "Ti", "k": "k", "m": "M", "g": "G", "t": "T",
 }  # fmt: skip
 _DURATION_MEANT = {
     "sec": "s", "secs": "s", "second": "s", "seconds": "s", "min": "m", "mins": "m", "minute": "m", "minutes": "m",
@@ -238,13 +238,12 @@ def hint_amount(kind: type, value: object) -> str:
     text = str(value).strip()
     match = re.fullmatch(r"([0-9]{1,7}(?:\.[0-9]{1,3})?)\s*([A-Za-z]*)", text)
     if match and not isinstance(value, bool):
-        number, unit = match[1], match[2].lower()
-        if kind is Bytes and unit in _BYTES_MEANT:
-            return _hint_bytes(number, match[2], _BYTES_MEANT[unit])
-        if kind is Duration:
-            return _hint_duration(number, unit)
-        if kind is Cores and unit in {"", "core", "cores", "cpu", "cpus"} and Fraction(number):
-            return f"did you mean {_cores_text(Fraction(number))}?"
+        hint = _hint_number(kind, match[1], match[2])
+        return (
+            hint
+            if all(_is_amount(kind, text) for text in re.findall(r"\b(?:mean|or) ([0-9]\S*?)[ ?]", hint))
+            else _EXPLAIN[kind]
+        )
     if kind is Duration and re.fullmatch(r"[0-9]{1,2}:[0-9]{1,2}", text):
         first, second = text.split(":")
         first, second = str(int(first)), str(int(second))
@@ -252,9 +251,35 @@ def hint_amount(kind: type, value: object) -> str:
     return _EXPLAIN[kind]
 
 
-def _hint_bytes(number: str, written: str, meant: str) -> str:
+def _hint_number(kind: type, number: str, unit: str) -> str:
+    """A number with something after it: what was probably meant."""
+    number = _trim(number)
+    if kind is Duration:
+        return _hint_duration(number, unit.lower())
     if not Fraction(number):
         return "must be more than zero; leave the field out for the default"
+    if kind is Bytes and unit.lower() in _BYTES_MEANT:
+        return _hint_bytes(number, unit, _BYTES_MEANT[unit.lower()])
+    if kind is Cores and unit.lower() in {"", "core", "cores", "cpu", "cpus"}:
+        return f"did you mean {_cores_text(Fraction(number))}?"
+    return _EXPLAIN[kind]
+
+
+def _trim(number: str) -> str:
+    """Without the zeros that say nothing: `007.50` → `7.5`."""
+    whole, _, rest = number.partition(".")
+    return (whole.lstrip("0") or "0") + (f".{rest.rstrip('0')}" if rest.rstrip("0") else "")
+
+
+def _is_amount(kind: type, text: str) -> bool:
+    try:
+        kind(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _hint_bytes(number: str, written: str, meant: str) -> str:
     if len(meant) == 1 and meant != written:
         binary = f"{number}{meant.upper()}i"
         return f"did you mean {binary} (powers of 1024) or {number}{meant} (powers of 1000)?"

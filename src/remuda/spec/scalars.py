@@ -9,6 +9,7 @@ Called by: `tree`.
 from __future__ import annotations
 
 import re
+from math import isinf
 
 Scalar = str | int | float | bool | None
 
@@ -48,7 +49,8 @@ def _resolve_number(text: str) -> Scalar:
     if _NOT_FINITE.fullmatch(text):
         return float(text.replace(".", ""))
     if _FLOAT.fullmatch(text):
-        return float(text.replace("_", ""))
+        number = float(text.replace("_", ""))
+        return text if isinf(number) else number
     return text
 
 

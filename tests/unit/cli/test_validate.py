@@ -1,0 +1,105 @@
+"""`remuda validate` and `remuda schema`: what is printed, and the exit status."""
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+from click.testing import CliRunner
+
+from remuda.cli.schema import command as schema
+from remuda.cli.validate import command as validate
+from remuda.cli.validate import read_config
+
+GOOD = "apiVersion: remuda.dev/v1alpha1\nkind: Model\nmetadata: {name: m}\nspec:\n  source: demo://remuda-demo\n"
+
+
+@pytest.fixture
+def in_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "good.yaml").write_text(GOOD)
+    (tmp_path / "bad.yaml").write_text(GOOD + "  replica: 2\n")
+    (tmp_path / "warned.yaml").write_text(GOOD + "  replicas: 0\n")
+    return tmp_path
+
+
+@pytest.mark.usefixtures("in_folder")
+def test_good_file_is_ok():
+    done = CliRunner().invoke(validate, ["good.yaml"])
+    assert (done.exit_code, done.output) == (0, "ok: 1 model\n")
+
+
+@pytest.mark.usefixtures("in_folder")
+def test_bad_file_is_listed_and_exits_with_1():
+    done = CliRunner().invoke(validate, ["bad.yaml"])
+    assert done.exit_code == 1
+    assert done.output == (
+        "bad.yaml:6:3: error: spec.replica: unknown field `replica`\n"
+        "  hint: did you mean replicas?\n"
+        "1 error, 0 warnings\n"
+    )
+
+
+@pytest.mark.usefixtures("in_folder")
+def test_warnings_alone_exit_with_0():
+    done = CliRunner().invoke(validate, ["warned.yaml"])
+    assert done.exit_code == 0
+    assert done.output.startswith("warned.yaml:6:13: warning: spec.replicas: with replicas: 0 nothing answers\n")
+    assert done.output.endswith("ok: 1 model; 1 warning\n")
+
+
+@pytest.mark.usefixtures("in_folder")
+def test_problems_as_json():
+    done = CliRunner().invoke(validate, ["--json", "bad.yaml"])
+    assert done.exit_code == 1
+    assert json.loads(done.output) == [
+        {
+            "severity": "error",
+            "file": "bad.yaml",
+            "line": 6,
+            "column": 3,
+            "path": "spec.replica",
+            "message": "unknown field `replica`",
+            "hint": "did you mean replicas?",
+        }
+    ]
+
+
+def test_standard_input_is_read():
+    done = CliRunner().invoke(validate, ["-"], input=GOOD + "  wrong: 1\n")
+    assert done.exit_code == 1
+    assert done.output.startswith("<stdin>:6:3: error: spec.wrong: unknown field")
+
+
+@pytest.mark.usefixtures("in_folder")
+def test_machine_decides_what_auto_means():
+    Path("block.yaml").write_text(GOOD + "  engine: {blockSize: 16}\n")
+    assert CliRunner().invoke(validate, ["block.yaml"]).output == "ok: 1 model\n"
+    done = CliRunner().invoke(validate, ["--for", "cpu", "block.yaml"])
+    assert "blockSize 16 becomes 32 on a CPU" in done.output
+
+
+def test_config_json_of_weights_on_this_machine_is_looked_into(in_folder: Path):
+    (in_folder / "config.json").write_text(json.dumps({"num_attention_heads": 8}))
+    file = in_folder / "local.yaml"
+    file.write_text(GOOD.replace("demo://remuda-demo", f"file://{in_folder}") + "  engine: {parallel: {tensor: 3}}\n")
+    done = CliRunner().invoke(validate, [str(file)])
+    assert "tensor 3 does not divide the model's 8 attention heads" in done.output
+
+
+@pytest.mark.parametrize("content", [None, "", "[1]", "{", "[" * 100_000, "\xff"], ids=repr)
+def test_config_json_that_cannot_be_read_is_none(tmp_path: Path, content: str | None):
+    if content is not None:
+        (tmp_path / "config.json").write_text(content, encoding="latin-1")
+    assert read_config(tmp_path) == {}
+
+
+def test_schema_is_printed():
+    done = CliRunner().invoke(schema, ["tenant"])
+    assert json.loads(done.output)["title"] == "Tenant"
+
+
+def test_definitions_are_printed_for_kubectl():
+    done = CliRunner().invoke(schema, ["--crd"])
+    kinds = [definition["spec"]["names"]["kind"] for definition in yaml.safe_load_all(done.output)]
+    assert kinds == ["Model", "ModelGateway", "Tenant"]

@@ -1,0 +1,53 @@
+"""What code sees of a Model: names, numbers, defaults."""
+
+import subprocess
+import sys
+
+import pytest
+
+from remuda import spec
+
+
+def model(**fields: object) -> spec.Model:
+    return spec.Model.model_validate({"metadata": {"name": "m"}, "spec": {"source": "demo://remuda-demo", **fields}})
+
+
+@pytest.mark.req("E2", level="validated")
+def test_defaults_are_those_promised():
+    engine = model().spec.engine
+    assert (engine.max_num_seqs, engine.max_num_batched_tokens, engine.chunked_prefill) == (256, 32768, True)
+    assert (engine.prefix_caching, engine.trust_remote_code, engine.scheduling_policy) == (True, False, "fcfs")
+    assert (engine.startup_timeout, engine.drain_timeout) == (600.0, 30.0)
+
+
+@pytest.mark.parametrize(
+    ("fields", "replicas"),
+    [({}, 1), ({"replicas": 3}, 3), ({"replicas": 0}, 0), ({"scaling": {"min": 2}}, 2), ({"scaling": {}}, 1)],
+    ids=repr,
+)
+def test_start_replicas(fields: dict[str, object], replicas: int):
+    assert model(**fields).spec.start_replicas == replicas
+
+
+def test_served_name_is_the_name_unless_given():
+    assert model().served_name == "m"
+    assert model(servedName="org/M").served_name == "org/M"
+
+
+def test_written_and_default_fields_are_told_apart():
+    engine = model(engine={"maxNumSeqs": 256}).spec.engine
+    assert engine.has("max_num_seqs")
+    assert not engine.has("max_num_batched_tokens")
+
+
+def test_python_names_are_not_taken_from_files():
+    text = "apiVersion: remuda.dev/v1alpha1\nkind: Model\nmetadata: {name: m}\nspec: {source: demo://x, served_name: y}"
+    with pytest.raises(spec.SpecError, match="did you mean servedName"):
+        spec.load_text(text)
+
+
+def test_importing_the_models_brings_no_yaml_reader_and_no_schema_writer():
+    code = "import sys, remuda.spec; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    heavy = {"yaml", "remuda.spec.explain", "remuda.spec.reading", "remuda.spec.schema", "remuda.spec.crd"}
+    assert not heavy & set(done.stdout.split())
