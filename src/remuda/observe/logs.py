@@ -50,7 +50,7 @@ _CONTROL = {code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0)
 
 
 class HumanFormatter(logging.Formatter):
-    """`12:04:31 warning remuda.gateway: message`, a traceback below it where there is one."""
+    """`12:04:31 warning remuda.gateway: message` in local time, a traceback below it where there is one."""
 
     def format(self, record: logging.LogRecord) -> str:
         clock = time.strftime("%H:%M:%S", time.localtime(record.created))
@@ -119,10 +119,11 @@ FLUSH_BYTES = 32_768
 class AccessLog:
     """Access lines, gathered and written together: by size, or when the caller's tick calls `flush`."""
 
-    __slots__ = ("_encode", "_lines", "_second", "_second_text", "_size", "_write")
+    __slots__ = ("_clock", "_encode", "_lines", "_second", "_second_text", "_size", "_write")
 
     def __init__(self, log_format: LogFormat, write: Callable[[bytes], object]) -> None:
         self._encode = _encode_json if log_format == "json" else _encode_human
+        self._clock = time.gmtime if log_format == "json" else time.localtime
         self._write = write
         self._lines: list[bytes] = []
         self._size = 0
@@ -134,7 +135,7 @@ class AccessLog:
         second = int(unix_s)
         if second != self._second:
             self._second = second
-            self._second_text = time.strftime("%Y-%m-%dT%H:%M:%S.", time.gmtime(second))
+            self._second_text = time.strftime("%Y-%m-%dT%H:%M:%S.", self._clock(second))
         access.time = f"{self._second_text}{int((unix_s - second) * 1000):03d}Z"
         if not _PLAIN_ID.fullmatch(access.request):
             access.request = mask_secrets(access.request[:LONGEST_REQUEST_ID])

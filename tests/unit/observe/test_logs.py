@@ -3,6 +3,7 @@ import json
 import logging
 import re
 import sys
+import time
 
 import pytest
 from hypothesis import given
@@ -133,6 +134,19 @@ def test_configuring_sends_everything_from_the_level_on_to_the_stream(root_logge
     assert "token hf_***" in stream.getvalue()
 
 
+@pytest.fixture
+def live_in():
+    """Moves this process to another time zone, and back afterwards."""
+    with pytest.MonkeyPatch.context() as patch:
+
+        def move(zone: str) -> None:
+            patch.setenv("TZ", zone)
+            time.tzset()
+
+        yield move
+    time.tzset()
+
+
 def access(request: str = "0f3a", **fields) -> Access:
     return Access("", request, "chat", "demo", "completed", 200, 12.34, **fields)
 
@@ -178,8 +192,16 @@ def test_a_json_access_line_holds_what_is_known_and_nothing_else():
     ],
     ids=["little known", "all known", "no status"],
 )
-def test_a_human_access_line(entry, expected):
+def test_a_human_access_line(entry, expected, live_in):
+    live_in("UTC")
     assert lines_of("human", entry) == [expected]
+
+
+def test_people_are_told_their_own_time_and_programs_utc(live_in):
+    live_in("UTC-9")
+    assert lines_of("human", access())[0].startswith("20:09:51 ")
+    assert HumanFormatter().format(record("hello")).startswith("20:09:51 ")
+    assert json.loads(lines_of("json", access())[0])["time"] == "2026-11-21T11:09:51.250Z"
 
 
 @pytest.mark.parametrize("log_format", ["json", "human"])
