@@ -13,6 +13,7 @@ from benchmarks.tables import TABLES, Column, Table
 
 BASELINE = "nginx"
 COMMAND = "make bench"
+NOISE = 1.25
 METHOD = """\
 Median [lowest–highest] of the rounds. One core for the gateway under test, another one for load and mock engines; CPU \
 time of all of a gateway's processes. × nginx = median of the ratios within each round."""
@@ -40,13 +41,21 @@ def render_markdown(result: Mapping[str, Any]) -> str:
         "",
         METHOD,
     ]
-    lines += [f"* {failure}" for failure in result["failures"]]
     samples = samples_from(result)
+    lines += [*_warn_of_noise(samples), *(f"* {failure}" for failure in result["failures"])]
     for table in TABLES.values():
         rows = render_table(table, samples)
         if rows:
             lines += ["", f"## {table.title}", "", *rows, *(["", table.note] if table.note else [])]
     return "\n".join(lines) + "\n"
+
+
+def _warn_of_noise(samples: Sequence[Sample]) -> list[str]:
+    """nginx does the same in every round: when its figures differ, the machine was busy with something else."""
+    costs = values_of([sample for sample in samples if sample.table == "requests"], BASELINE, "cpu_us")
+    if not costs or max(costs) <= NOISE * min(costs):
+        return []
+    return ["", f"The machine was not quiet: nginx took {min(costs):.1f} to {max(costs):.1f} µs for the same request."]
 
 
 def describe_machine(machine: Mapping[str, Any]) -> str:

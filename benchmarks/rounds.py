@@ -7,6 +7,7 @@ Does not know what is measured (`tables`). Called by `run`.
 
 import contextlib
 import statistics
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -29,14 +30,9 @@ class Sample:
 
 
 def take_samples(bench: Bench, tables: Sequence[Table], names: Sequence[str]) -> list[Sample]:
-    """Measure `tables` on the contestants among `names`."""
-    samples: list[Sample] = []
+    """Measure `tables` on the contestants among `names`. One that fails is a failure of the run, not its end."""
     lasting = [table for table in tables if not table.fresh]
-    with contextlib.ExitStack() as stack:
-        wanted = [name for name in CONTESTANTS if name in names and any(name in table.contestants for table in lasting)]
-        up = {name: stack.enter_context(_start(bench, CONTESTANTS[name])) for name in wanted}
-        for table in lasting:
-            samples += _take_rounds(table, list(up), lambda table, name: table.measure(bench, up[name]))
+    samples = _measure_lasting(bench, lasting, names)
 
     def on_fresh(table: Table, name: str) -> Values:
         with bench.started(CONTESTANTS[name]) as target:
@@ -44,7 +40,21 @@ def take_samples(bench: Bench, tables: Sequence[Table], names: Sequence[str]) ->
 
     for table in tables:
         if table.fresh:
-            samples += _take_rounds(table, names, on_fresh)
+            samples += _take_rounds(bench, table, names, on_fresh)
+    return samples
+
+
+def _measure_lasting(bench: Bench, tables: Sequence[Table], names: Sequence[str]) -> list[Sample]:
+    """The tables whose contestants are all up, and idle, while one of them is measured."""
+    samples: list[Sample] = []
+    up: dict[str, Running] = {}
+    with contextlib.ExitStack() as stack:
+        for name in CONTESTANTS:
+            if name in names and any(name in table.contestants for table in tables):
+                with _noting_failure(bench, name):
+                    up[name] = stack.enter_context(_start(bench, CONTESTANTS[name]))
+        for table in tables:
+            samples += _take_rounds(bench, table, list(up), lambda table, name: table.measure(bench, up[name]))
     return samples
 
 
@@ -57,20 +67,35 @@ def _start(bench: Bench, contestant: Contestant) -> Iterator[Running]:
         yield target
 
 
-def _take_rounds(table: Table, names: Sequence[str], measure: Callable[[Table, str], Values]) -> Iterator[Sample]:
+@contextlib.contextmanager
+def _noting_failure(bench: Bench, name: str) -> Iterator[None]:
+    try:
+        yield
+    except (BenchError, OSError, subprocess.TimeoutExpired) as problem:
+        bench.failures.append(f"{name}: {problem}")
+        _say(f"error: {name}: {problem}")
+
+
+def _take_rounds(
+    bench: Bench, table: Table, names: Sequence[str], measure: Callable[[Table, str], Values]
+) -> list[Sample]:
     names = [name for name in table.contestants if name in names]
+    samples: list[Sample] = []
     for number in range(table.rounds):
         shift = number % max(1, len(names))
         for name in names[shift:] + names[:shift]:
-            began_s = time.monotonic()
-            values = measure(table, name)
-            shown = ", ".join(
-                f"{column.title} {values[column.key]:.{column.digits}f}"
-                for column in table.columns
-                if column.key in values
-            )
-            _say(f"{table.name} {number + 1}/{table.rounds} {name}: {shown} ({time.monotonic() - began_s:.1f} s)")
-            yield Sample(table.name, name, number, values)
+            with _noting_failure(bench, name):
+                began_s = time.monotonic()
+                sample = Sample(table.name, name, number, measure(table, name))
+                samples.append(sample)
+                _say(f"{table.name} {number + 1}/{table.rounds} {name}: {_describe(table, sample, began_s)}")
+    return samples
+
+
+def _describe(table: Table, sample: Sample, began_s: float) -> str:
+    columns = [column for column in table.columns if column.key in sample.values]
+    shown = [f"{column.title} {sample.values[column.key]:.{column.digits}f}" for column in columns]
+    return f"{', '.join(shown)} ({time.monotonic() - began_s:.1f} s)"
 
 
 def _say(line: str) -> None:

@@ -64,6 +64,12 @@ def test_the_report_names_failures() -> None:
     assert "Answers checked: 1,234,567; wrong or lost: none" in render_markdown(RESULT)
 
 
+def test_the_report_says_when_the_machine_was_not_quiet() -> None:
+    assert "nginx took 10.0 to 30.0 µs for the same request" in render_markdown(RESULT)
+    quiet = [{"table": "requests", "contestant": "nginx", "round": n, "values": {"cpu_us": 10.0 + n}} for n in (0, 1)]
+    assert "not quiet" not in render_markdown(RESULT | {"samples": quiet})
+
+
 def test_the_readme_table_holds_the_figures_of_the_result() -> None:
     lines = render_readme(RESULT).splitlines()
     assert lines[2] == "| nginx (a plain proxy, no keys, no models) 1.22.1 | 20.0 µs | 8.0 µs | – | – |"
