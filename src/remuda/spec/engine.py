@@ -7,9 +7,9 @@ Called by: `model`.
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, JsonValue
+from pydantic import Field
 
 from remuda.spec.quantity import AtLeast, AtMost, Bytes, Duration
 from remuda.spec.shape import (
@@ -209,7 +209,7 @@ class EngineSettings(Shape):
     """Adapters that can run in one step; by default as many as there are in `adapters`. Each takes GPU memory."""
     max_adapter_rank: Literal[1, 8, 16, 32, 64, 128, 256, 320, 512] | None = None
     """Highest rank among the adapters; by default 16."""
-    extra_args: Annotated[dict[FlagName, JsonValue], Field(max_length=64)] = Field(default_factory=dict)
+    extra_args: Annotated[dict[FlagName, Any], Field(max_length=64)] = Field(default_factory=dict)
     """Further flags of vLLM, without their dashes: `stream-interval: 4`. `true` gives the bare flag, `false` its
     `--no-` form, a mapping is passed as JSON. Flags that have a field here, and those Remuda itself needs (`host`,
     `port` …), are refused."""

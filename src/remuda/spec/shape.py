@@ -19,7 +19,6 @@ from pydantic import (
     Field,
     GetCoreSchemaHandler,
     GetJsonSchemaHandler,
-    Strict,
     WithJsonSchema,
     model_validator,
 )
@@ -44,9 +43,9 @@ def _check_source(text: str) -> str:
     return text
 
 
-Flag = Annotated[bool, Strict()]
-Whole = Annotated[int, Strict()]
-Number = Annotated[float, Strict(), Field(allow_inf_nan=False)]
+Flag = Annotated[bool, Field(strict=True)]
+Whole = Annotated[int, Field(strict=True)]
+Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
 Text = Annotated[str, Field(min_length=1, max_length=1024)]
 Name = Annotated[str, Field(pattern=NAME_PATTERN, max_length=63)]
 ServedName = Annotated[str, Field(pattern=SERVED_NAME_PATTERN, max_length=255)]
