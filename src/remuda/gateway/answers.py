@@ -131,7 +131,7 @@ class Code(enum.StrEnum):
     )  # fmt: skip
     OVERLOADED = (
         "overloaded", 429, "rate_limit_error", Hop.GATEWAY, Outcome.NO_CAPACITY,
-        "Every engine of the model is full; `Retry-After` says when to come again.",
+        "Every engine of the model is full, or the gateway is; `Retry-After` says when to come again.",
     )  # fmt: skip
     NO_FIT = (
         "no_fitting_model", 503, "server_error", Hop.GATEWAY, Outcome.NO_ENDPOINT,
@@ -326,6 +326,11 @@ def request_timeout(limit_s: float) -> Problem:
 
 def overloaded(model: str, retry_after_s: int) -> Problem:
     message = f"Every engine of the model {_quote(model)} is full. Try again in {retry_after_s} s."
+    return Problem(Code.OVERLOADED, message, headers=(("retry-after", str(retry_after_s)),))
+
+
+def gateway_full(limit: int, retry_after_s: int = 1) -> Problem:
+    message = f"The gateway has as many requests as it takes ({limit}). Try again in {retry_after_s} s."
     return Problem(Code.OVERLOADED, message, headers=(("retry-after", str(retry_after_s)),))
 
 

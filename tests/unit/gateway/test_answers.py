@@ -24,6 +24,7 @@ EVERY = [
     (answers.headers_too_large(50), Code.HEADERS_TOO_LARGE),
     (answers.request_timeout(30.0), Code.REQUEST_TIMEOUT),
     (answers.overloaded("demo", 3), Code.OVERLOADED),
+    (answers.gateway_full(10_000), Code.OVERLOADED),
     (answers.no_fitting_model("chat", ["a: too short"]), Code.NO_FIT),
     (answers.model_not_ready("demo", "starting: loading weights"), Code.MODEL_NOT_READY),
     (answers.SHUTTING_DOWN, Code.SHUTTING_DOWN),
