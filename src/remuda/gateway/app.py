@@ -133,8 +133,11 @@ class Gateway:
 
     def report_crash(self, exchange: Exchange, error: BaseException) -> None:
         """A bug escaped the flow of this request."""
-        _log.error("request %s failed", exchange.request_id.decode(), exc_info=error)
+        self.log_crash(exchange, error)
         self.account(exchange, Outcome.INTERNAL_ERROR)
+
+    def log_crash(self, exchange: Exchange, error: BaseException) -> None:
+        _log.error("request %s failed", exchange.request_id.decode(), exc_info=error)
 
     # ---- life
 

@@ -263,7 +263,7 @@ class Directory:
         self.loaded = False
 
     def apply(self, table: Table) -> None:
-        """Take over a new table. Engines that stay keep load, health and connections; the others finish their requests."""
+        """Take over a new table. Engines that stay keep load, health and connections; the others finish."""
         engines: dict[str, Engine] = {}
         models = []
         for route in table.models:

@@ -11,7 +11,8 @@ from remuda.gateway.exchange import ClientGone, Exchange, Refused
 from remuda.gateway.forward import Request, forward
 from remuda.gateway.pages import Page
 from remuda.gateway.relay import relay
-from remuda.gateway.resolve import choose_model, resolve_route
+from remuda.gateway.resolve import choose_model
+from remuda.gateway.routes import resolve_route
 from remuda.policy.outcome import Outcome
 
 if TYPE_CHECKING:

@@ -1,21 +1,20 @@
 """The gateway's own pages: alive, ready, which models, metrics. Answered here, from what is in memory.
 
-Does not forward anything (`batch` has /generate and /batch-generate). `resolve` finds a page, `flow` calls it.
+Does not forward anything (`generate` does that for /generate and /batch-generate), nor know which path a page has: that
+is `routes`. `flow` calls them.
 """
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 from urllib.parse import unquote_to_bytes
 
 import msgspec
 
 from remuda.gateway import answers
-from remuda.gateway.cors import preflight_lines
 from remuda.gateway.exchange import Exchange, Refused
 from remuda.gateway.keys import Principal
 from remuda.policy.outcome import Outcome
-from remuda.vllm.routes import METHODS_BY_PATH
 
 if TYPE_CHECKING:
     from remuda.gateway.app import Gateway
@@ -124,49 +123,5 @@ def _describe(model: "LiveModel", name: str, parent: str | None) -> dict[str, ob
     }
 
 
-async def answer_options(gateway: "Gateway", exchange: Exchange, caller: Principal) -> Outcome:  # noqa: ARG001 - one shape
-    """What a path takes; for browsers the preflight of CORS."""
-    methods = ", ".join([*methods_of(exchange.head.path), "OPTIONS"]).encode()
-    exchange.write_answer(204, b"allow: %b\r\n%b" % (methods, preflight_lines(exchange, methods)), b"")
-    return Outcome.COMPLETED
-
-
 def _name_after(path: bytes, prefix: bytes) -> str:
     return unquote_to_bytes(path[len(prefix) :]).decode("utf-8", "replace")
-
-
-PAGES: Final[dict[tuple[bytes, bytes], Page]] = {
-    (b"GET", b"/health"): Page("health", answer_health, open=True),
-    (b"GET", b"/ready"): Page("ready", answer_ready, open=True),
-    (b"GET", b"/metrics"): Page("metrics", answer_metrics),
-    (b"GET", b"/v1/models"): Page("models", answer_models),
-}
-_UNDER: Final = (
-    (b"/ready/", Page("ready", answer_model_ready, open=True)),
-    (b"/v1/models/", Page("models", answer_model)),
-)
-
-
-_OPTIONS: Final = Page("options", answer_options, open=True)
-
-
-def find_page(method: bytes, path: bytes) -> Page | None:
-    """The page for this method and path; HEAD is GET without the body."""
-    if method == b"OPTIONS":
-        return _OPTIONS if path == b"*" or methods_of(path) else None
-    wanted = b"GET" if method == b"HEAD" else method
-    page = PAGES.get((wanted, path))
-    if page is None and wanted == b"GET":
-        for prefix, under in _UNDER:
-            if path.startswith(prefix) and len(path) > len(prefix):
-                return under
-    return page
-
-
-def methods_of(path: bytes) -> list[str]:
-    """The methods a path takes: a page's, or a route's."""
-    methods = {method.decode() for method, known in PAGES if known == path}
-    methods |= set(METHODS_BY_PATH.get(path.decode("latin-1"), ()))
-    if find_page(b"GET", path) is not None:
-        methods |= {"GET", "HEAD"}
-    return sorted(methods)

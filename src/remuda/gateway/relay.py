@@ -47,14 +47,19 @@ async def relay(gateway: "Gateway", exchange: Exchange, lease: Lease) -> Outcome
             gateway.ledger.count_stream(exchange, stream)
     finally:
         lease.close()
-    if stream is not None and stream.trouble:
+    return judge(gateway, lease, upstream.status, "" if stream is None else stream.trouble)
+
+
+def judge(gateway: "Gateway", lease: Lease, status: int, trouble: str = "") -> Outcome:
+    """What a relayed answer counts as, for the request and for the engine's health."""
+    if trouble:
         gateway.directory.see(lease.engine, Event.BROKEN)
         return Outcome.STREAM_BROKEN
-    if upstream.status < 500:
+    if status < 500:
         if not lease.engine.pristine:
             gateway.directory.see(lease.engine, Event.OK)
-        return Outcome.COMPLETED if upstream.status < 400 else Outcome.REJECTED_BY_ENGINE
-    return Outcome.NO_CAPACITY if upstream.status == 503 else Outcome.UPSTREAM_FAILED
+        return Outcome.COMPLETED if status < 400 else Outcome.REJECTED_BY_ENGINE
+    return Outcome.NO_CAPACITY if status == 503 else Outcome.UPSTREAM_FAILED
 
 
 def _write_whole(gateway: "Gateway", exchange: Exchange, upstream: "Upstream") -> None:
@@ -122,7 +127,7 @@ class Relay:
         if self.streams:
             first = self._cut_event(first)
         if first:
-            self.write(head + self._look(first))
+            self.write(head + self.frame(first))
         else:
             self.write(head)
         if upstream.complete:
@@ -157,7 +162,7 @@ class Relay:
         self.tail = payload[end:]
         return payload[:end]
 
-    def _look(self, payload: bytes) -> bytes:
+    def frame(self, payload: bytes) -> bytes:
         """Count what passes by looking at its bytes, and frame it."""
         if self.streams:
             self.events += payload.count(b"\n\n")
@@ -177,7 +182,7 @@ class Relay:
             payload = self._cut_event(payload)
             if not payload:
                 return
-        self.write(self._look(payload))
+        self.write(self.frame(payload))
 
     def end(self) -> None:
         """The answer is complete."""

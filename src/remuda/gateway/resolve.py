@@ -1,7 +1,6 @@
-"""Which route a head asks for, and which model a request means. Tables looked up; refusals say what there is.
+"""Which model a request means: by name, alias or adapter; or any that fits. Refusals say what there is.
 
-Only exact paths of the allow-list pass: nothing is decoded or normalised before the look-up, so there is nothing to
-trick. Does not know engines' states beyond "may one be picked". Called by `flow`.
+Does not know engines' states beyond "may one be picked". Called by `flow` and `generate`.
 """
 
 from typing import Final
@@ -11,48 +10,8 @@ from remuda.gateway.ask import Ask, decode_name
 from remuda.gateway.engines import Directory, LiveModel, Served
 from remuda.gateway.exchange import Refused
 from remuda.gateway.keys import Principal
-from remuda.gateway.pages import PAGES, Page, find_page, methods_of
-from remuda.gateway.request_head import RequestHead
-from remuda.vllm import routes
-from remuda.vllm.routes import Route
 
-_FORWARDED: Final[dict[tuple[bytes, bytes], Route]] = {
-    (method.encode(), path.encode()): route
-    for (method, path), route in routes.ROUTES.items()
-    if route is not routes.MODELS
-}
 _DEFAULT_CAPABILITY: Final = {"any": "chat"}
-
-
-def resolve_route(head: RequestHead) -> Route | Page:
-    """The route, or a page of our own; refuses everything else with what there is instead."""
-    known = head.route
-    if known is None:
-        known = head.route = _FORWARDED.get((head.method, head.path)) or find_page(head.method, head.path)
-    if known is not None:
-        return known
-    raise Refused(_explain_miss(head.method.decode("latin-1"), head.path.decode("latin-1")))
-
-
-def _explain_miss(method: str, path: str) -> answers.Problem:
-    allowed = methods_of(path.encode("latin-1"))
-    if allowed:
-        return answers.method_not_allowed(method, path, allowed)
-    refused = routes.find_refused_route(method, path)
-    if refused is not None:
-        return answers.Problem(answers.Code.STATEFUL_NOT_SUPPORTED, f"{refused.reason}; {refused.hint}")
-    problem = answers.route_not_found(method, path)
-    near = _find_near(path)
-    if not near:
-        return problem
-    return answers.Problem(problem.code, f"{problem.message} Did you mean {' or '.join(near)}?")
-
-
-def _find_near(path: str) -> list[str]:
-    import difflib
-
-    known = [*routes.METHODS_BY_PATH, *(page.decode() for _, page in PAGES)]
-    return difflib.get_close_matches(path[:200], sorted(set(known)), n=2, cutoff=0.6)
 
 
 def choose_model(directory: Directory, ask: Ask, caller: Principal) -> Served:
