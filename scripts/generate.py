@@ -15,7 +15,7 @@ from pathlib import Path
 
 import yaml
 
-from remuda.gateway.reference import render_errors_page
+from remuda.gateway.reference import render_errors_page, render_generate_page
 from remuda.observe.reference import render_metrics_page
 from remuda.spec.crd import crd
 from remuda.spec.reference import render_reference
@@ -43,6 +43,7 @@ def list_files() -> Iterator[tuple[str, Callable[[], str]]]:
     yield "docs/reference/model-file.md", render_reference
     yield "docs/reference/metrics.md", render_metrics_page
     yield "docs/reference/errors.md", render_errors_page
+    yield "docs/reference/generate.md", render_generate_page
     yield "src/remuda/fleet/laptop.yaml", partial(copy_example, "laptop.yaml")
     for kind in SHAPES:
         yield f"docs/reference/schema/{kind.lower()}.json", partial(render_json_schema, kind)

@@ -1,6 +1,13 @@
-"""The reference page of errors and outcomes, rendered from their declarations (docs/reference/errors.md)."""
+"""Reference pages rendered from declarations: errors and outcomes (docs/reference/errors.md), and the fields of
+/generate (docs/reference/generate.md). Called by scripts/generate.py.
+"""
+
+import json
+
+import msgspec
 
 from remuda.gateway.answers import Code
+from remuda.gateway.simple import MOST_BATCH_ENTRIES, RULES, Generate
 from remuda.policy.outcome import Outcome
 
 
@@ -40,3 +47,39 @@ def render_errors_page() -> str:
         *(f"| `{o}` | {o.status or '–'} | {'yes' if o.engine_fault else ''} | {o.sentence} |" for o in Outcome),
     ]
     return "\n".join(lines) + "\n"
+
+
+def render_generate_page() -> str:
+    """The page, as Markdown."""
+    fields = msgspec.structs.fields(Generate)
+    rows = [f"| `{field.name}` | {RULES[field.name]} | {_render_default(field.default)} |" for field in fields]
+    lines = [
+        "# /generate and /batch-generate",
+        "",
+        "<!-- generated from src/remuda/gateway/simple.py: do not edit -->",
+        "",
+        "A prompt in, a text out, for scripts that need no client library. Served by any model that completes text.",
+        "",
+        "```console",
+        "$ curl http://127.0.0.1:8080/generate -H 'content-type: application/json' -d '{\"prompt\": \"Hello\"}'",
+        '{"generated_text":" there.","num_tokens":3,"finish_reason":"stop","prompt_tokens":1,"model":"remuda-demo"}',
+        "```",
+        "",
+        "| field | takes | default |",
+        "|---|---|---|",
+        *rows,
+        "",
+        'Other fields are refused. With `stream`, the answer is server-sent events: `data: {"text": …}` as the text',
+        "comes, one with `num_tokens` and `finish_reason`, then `data: [DONE]`.",
+        "",
+        f'`POST /batch-generate` takes `{{"requests": […]}}` or a bare list, at most {MOST_BATCH_ENTRIES} entries, each an',
+        'object as above without `stream`, and answers `{"results": […]}` in the same order. An entry that fails has',
+        '`{"error": …}` in its place and leaves the others alone.',
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _render_default(default: object) -> str:
+    if default is msgspec.NODEFAULT:
+        return "(required)"
+    return "–" if default is None else f"`{json.dumps(default)}`"
