@@ -1,9 +1,8 @@
-"""`remuda`: finds the module of a command when the command is used, and turns errors into stderr and an exit
-status.
+"""`remuda`: finds the module of a command when the command is used, and turns errors into stderr and an exit status.
 
 Imports nothing but click, so that `remuda --help` and shell completion answer at once: the table below repeats each
-command's one-line help (a test compares them). Exit statuses: 0 done, 1 a user can act on it, 2 wrong usage, 130
-Ctrl-C, 141 the reader of our output went away. Anything else that escapes is a bug and shows its traceback.
+command's one-line help (a test compares them). Exit statuses: 0 done, 1 a user can act on it (or the reader of our
+output went away), 2 wrong usage, 130 Ctrl-C. Anything else that escapes is a bug and shows its traceback.
 """
 
 import importlib
@@ -23,7 +22,7 @@ from remuda.errors import RemudaError
 
 EXIT_USAGE = 2
 EXIT_INTERRUPTED = 128 + signal.SIGINT
-EXIT_BROKEN_PIPE = 128 + signal.SIGPIPE
+EXIT_BROKEN_PIPE = 1  # click's own answer, where it notices first
 
 
 class Entry(NamedTuple):

@@ -86,7 +86,7 @@ def _render_engine(engine: "EngineSnapshot", now_s: float) -> tuple[str, ...]:
 def _render_load(engine: "EngineSnapshot") -> str:
     if engine.running is None:
         return ""
-    waiting = f"+{engine.waiting} waiting" if engine.waiting else ""
+    waiting = f", {engine.waiting} waiting" if engine.waiting else ""
     speed = f", {engine.generated_tokens_per_s:,.0f} tok/s" if engine.generated_tokens_per_s else ""
     return f"{engine.running} running{waiting}{speed}"
 

@@ -57,7 +57,7 @@ def show_plan(plan: "FleetPlan") -> None:
     table = output.render_table(("MODEL", "SOURCE", "ENGINE", "REPLICAS"), rows, output.terminal_width(sys.stderr))
     click.echo(table + "\n", err=True)
     for note in plan.notes:
-        output.show_note("note", note)
+        output.show_note("warning", note)
 
 
 def _serve(plan: "FleetPlan", home: "Home") -> int:

@@ -4,7 +4,6 @@ Calls the loader (form) and the planner (sense), prints what they found. Reads c
 machine, so that the checks can look into the model.
 """
 
-import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,14 +11,14 @@ from typing import TYPE_CHECKING
 import click
 
 from remuda.cli import output
+from remuda.fleet.checking import read_configs
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
 
     from remuda import spec
 
 STDIN = "-"
-_MAX_CONFIG_BYTES = 4 * 2**20
 
 
 @click.command(short_help="Check model files; list every problem.")
@@ -45,7 +44,7 @@ def command(files: tuple[Path, ...], machine: str | None, as_json: bool) -> None
         loaded = spec.Loaded()
     else:
         variant: planner.Variant | None = {"cpu": "cpu", "gpu": "cuda"}.get(machine or "")  # type: ignore[assignment]
-        problems = planner.check_all(loaded, variant, _read_configs(loaded))
+        problems = planner.check_all(loaded, variant, read_configs(loaded))
     if as_json:
         output.print_json([_as_json(problem) for problem in problems])
     else:
@@ -61,32 +60,6 @@ def _load(files: "tuple[Path, ...]") -> "spec.Loaded":
             raise click.UsageError("standard input (-) is read alone, without other files")
         return spec.load_bytes(sys.stdin.buffer.read(), "<stdin>")
     return spec.load_files(files)
-
-
-def _read_configs(loaded: "spec.Loaded") -> "Mapping[str, Mapping[str, object]]":
-    """config.json of each model whose weights are a folder of this machine, by model name."""
-    from remuda import spec
-
-    configs = {}
-    for model in loaded.models:
-        source = spec.parse_source(model.spec.source) if model.spec.source else None
-        if source is not None and source.scheme == "file":
-            config = read_config(Path(source.location))
-            if config:
-                configs[model.name] = config
-    return configs
-
-
-def read_config(folder: Path) -> "Mapping[str, object]":
-    """The config.json in a folder; empty when there is none that can be read."""
-    path = folder / "config.json"
-    try:
-        if not path.is_file() or path.stat().st_size > _MAX_CONFIG_BYTES:
-            return {}
-        config = json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError):
-        return {}
-    return config if isinstance(config, dict) else {}
 
 
 def _show(problems: "Iterable[spec.Problem]", loaded: "spec.Loaded") -> None:

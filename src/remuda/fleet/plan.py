@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from remuda import spec
+from remuda.fleet.checking import check_sense
 from remuda.fleet.errors import FleetError
 from remuda.gateway.settings import GatewaySettings, check_exposure, settings_from_spec, wants_keys
 from remuda.gateway.table import KeyRecord, Table, table_from_spec
@@ -79,8 +80,3 @@ def plan_settings(loaded: spec.Loaded, port: int | None) -> GatewaySettings:
         raise FleetError(f"more than one ModelGateway: {names}", "one machine runs one gateway: keep one of them")
     settings = settings_from_spec(loaded.gateways[0] if loaded.gateways else None)
     return settings if port is None else replace(settings, port=port)
-
-
-def check_sense(loaded: spec.Loaded) -> tuple[str, ...]:
-    """Raise when a well-formed file cannot run as written; what is merely unwise comes back as notes."""
-    return ()

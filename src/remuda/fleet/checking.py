@@ -1,0 +1,63 @@
+"""Does it make sense on this machine? The planner's checks, given what this machine knows: its device, and the
+config.json of weights that are already here.
+
+Called by `plan` (before anything is started) and `cli.validate` (for the configs).
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from remuda import planner, spec
+from remuda.engine.plan import wants_gpu
+from remuda.engine.variants import has_nvidia_gpu
+from remuda.fleet.errors import FleetError
+
+_MAX_CONFIG_BYTES = 4 * 2**20
+
+
+def check_sense(loaded: spec.Loaded) -> tuple[str, ...]:
+    """Raise PlanError with every reason why this cannot run as written; what is merely unwise comes back as notes."""
+    has_gpu = has_nvidia_gpu()
+    if not has_gpu:
+        refuse_gpu(loaded.models)
+    variant: planner.Variant = "cuda" if has_gpu else "cpu"
+    problems = planner.check_all(loaded, variant, read_configs(loaded))
+    errors = [problem for problem in problems if problem.severity == "error"]
+    if errors:
+        raise planner.PlanError(errors)
+    return tuple(str(problem) for problem in problems)
+
+
+def refuse_gpu(models: Sequence[spec.Model]) -> None:
+    """Raise when a model asks for a GPU, on a machine that has none: before gigabytes are downloaded for it."""
+    for model in models:
+        if model.spec.source is not None and wants_gpu(model):
+            raise FleetError(
+                f"model {model.name} asks for the GPU {model.spec.hardware.gpu}, and no GPU answers on this machine",
+                "check `nvidia-smi`; `hardware: {gpu: none}` serves it on the CPU",
+            )
+
+
+def read_configs(loaded: spec.Loaded) -> Mapping[str, Mapping[str, object]]:
+    """config.json of each model whose weights are a folder of this machine, by model name."""
+    configs = {}
+    for model in loaded.models:
+        source = spec.parse_source(model.spec.source) if model.spec.source else None
+        if source is not None and source.scheme == "file":
+            config = read_config(Path(source.location))
+            if config:
+                configs[model.name] = config
+    return configs
+
+
+def read_config(folder: Path) -> Mapping[str, object]:
+    """The config.json in a folder; empty when there is none that can be read."""
+    path = folder / "config.json"
+    try:
+        if not path.is_file() or path.stat().st_size > _MAX_CONFIG_BYTES:
+            return {}
+        config = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return config if isinstance(config, dict) else {}
