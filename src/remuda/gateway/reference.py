@@ -72,8 +72,8 @@ def render_generate_page() -> str:
         'Other fields are refused. With `stream`, the answer is server-sent events: `data: {"text": …}` as the text',
         "comes, one with `num_tokens` and `finish_reason`, then `data: [DONE]`.",
         "",
-        f'`POST /batch-generate` takes `{{"requests": […]}}` or a bare list, at most {MOST_BATCH_ENTRIES} entries, each',
-        'an object as above without `stream`, and answers `{"results": […]}` in the same order. An entry that fails has',
+        f'`POST /batch-generate` takes `{{"requests": […]}}` or a bare list of at most {MOST_BATCH_ENTRIES} such',
+        'objects without `stream`, and answers `{"results": […]}` in the same order. An entry that fails has',
         '`{"error": …}` in its place and leaves the others alone.',
     ]
     return "\n".join(lines) + "\n"
