@@ -4,7 +4,14 @@ docs/features.md names tests as proofs of capabilities (`@pytest.mark.req`). A p
 so a run that skips one fails.
 """
 
+import hypothesis
 import pytest
+
+# How long an example takes says something about the machine, not about the code: a busy one must not fail a test.
+hypothesis.settings.register_profile(
+    "remuda", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow], print_blob=True
+)
+hypothesis.settings.load_profile("remuda")
 
 _SKIPPED_PROOFS = pytest.StashKey[list[str]]()
 
