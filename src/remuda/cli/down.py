@@ -42,7 +42,7 @@ def command(cut: bool) -> None:
             if not cut or record is None:
                 raise
             _kill(record)
-    _wait_until_gone(folder)
+    _wait_until_gone(folder, record)
 
 
 def _kill(record: "FleetRecord") -> None:
@@ -52,12 +52,14 @@ def _kill(record: "FleetRecord") -> None:
         os.kill(record.pid, signal.SIGKILL)
 
 
-def _wait_until_gone(folder: Path) -> None:
+def _wait_until_gone(folder: Path, record: "FleetRecord | None") -> None:
     from remuda.fleet.errors import FleetError
+    from remuda.fleet.processes import is_alive
     from remuda.fleet.record import is_claimed
 
+    processes = [record.process, *record.children.values()] if record else []
     deadline_s = time.monotonic() + GONE_S
-    while is_claimed(folder):
+    while is_claimed(folder) or any(is_alive(process) for process in processes):
         if time.monotonic() > deadline_s:
             raise FleetError("the fleet has not ended yet", "`remuda down --cut` kills it")
         time.sleep(_POLL_S)

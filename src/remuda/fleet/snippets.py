@@ -1,6 +1,7 @@
 """The two snippets that `up` prints: they work when pasted. Pure; a test runs both."""
 
 import json
+import shlex
 
 from remuda.fleet.events import Ready
 
@@ -19,7 +20,7 @@ def render_curl(ready: Ready) -> str:
     lines = [f"curl {ready.url}{path}", "  -H 'Content-Type: application/json'"]
     if ready.needs_key:
         lines.append(f'  -H "Authorization: Bearer ${KEY_VARIABLE}"')
-    lines.append(f"  -d '{json.dumps(body)}'")
+    lines.append(f"  -d {shlex.quote(json.dumps(body, ensure_ascii=False))}")
     return " \\\n".join(lines)
 
 

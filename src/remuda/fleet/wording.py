@@ -37,6 +37,8 @@ def describe_engine(status: EngineStatus) -> events.Step:
         detail = describe_readiness(status)
     elif status.state is EngineState.STARTING and status.reason:
         detail = status.reason  # the stages speak for themselves
+    elif status.state is EngineState.STOPPED:
+        detail = "stopped"
     else:
         detail = _tell(status.state, status.reason)
     return events.Step(

@@ -1,0 +1,89 @@
+from pathlib import Path
+
+import pytest
+
+from remuda import planner, spec
+from remuda.fleet import checking, plan
+from remuda.fleet.errors import FleetError
+from remuda.gateway.errors import GatewayError
+from remuda.gateway.table import KeyRecord
+
+EXAMPLES = Path(__file__).parents[3] / "examples"
+KEY = KeyRecord(hash="sha256:" + "0" * 64, tenant="acme")
+
+
+@pytest.fixture(autouse=True)
+def cpu_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checking, "has_nvidia_gpu", lambda: False)
+
+
+def model(name: str = "demo", **fields: object) -> str:
+    body = {"source": "demo://remuda-demo", **fields}
+    return f"apiVersion: remuda.dev/v1alpha1\nkind: Model\nmetadata: {{name: {name}}}\nspec: {body}\n---\n"
+
+
+def gateway(name: str, **fields: object) -> str:
+    return f"apiVersion: remuda.dev/v1alpha1\nkind: ModelGateway\nmetadata: {{name: {name}}}\nspec: {fields}\n---\n"
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "fleet.yaml"
+
+
+def test_packaged_example_is_the_one_in_examples() -> None:
+    assert plan.LAPTOP_FILE.read_text() == (EXAMPLES / "laptop.yaml").read_text()
+
+
+def test_without_files_the_packaged_example_is_served() -> None:
+    planned = plan.plan_fleet([])
+    assert [each.served_name for each in planned.started] == ["remuda-demo"]
+    assert (planned.settings.host, planned.settings.port, planned.needs_key) == ("127.0.0.1", 8080, False)
+
+
+def test_two_engines_are_two_replicas() -> None:
+    assert plan.plan_fleet([EXAMPLES / "two-engines.yaml"]).replicas == 2
+
+
+def test_port_of_the_command_line_wins(file: Path) -> None:
+    file.write_text(model() + gateway("door", listen={"port": 9999}))
+    assert plan.plan_fleet([file]).settings.port == 9999
+    assert plan.plan_fleet([file], 0).settings.port == 0
+
+
+def test_keys_of_this_machine_ask_for_keys(file: Path) -> None:
+    file.write_text(model())
+    assert plan.plan_fleet([file], stored_keys=(KEY,)).needs_key
+
+
+def test_several_files_are_one_fleet(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text(model("a"))
+    (tmp_path / "b.yaml").write_text(model("b"))
+    planned = plan.plan_fleet([tmp_path / "a.yaml", tmp_path / "b.yaml"])
+    assert [each.name for each in planned.models] == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("text", "kind", "message"),
+    [
+        (gateway("door"), FleetError, "no model in"),
+        (model() + gateway("a") + gateway("b"), Exception, "ModelGateway"),
+        (model(hardware={"gpu": "H100"}), FleetError, "model demo asks for the GPU H100, and no GPU answers"),
+        (model(source="hf//x"), spec.SpecError, "1 problem found"),
+        (model(engine={"version": "0.1.0"}), planner.PlanError, "Remuda does not know vLLM 0.1.0"),
+        (model() + gateway("door", listen={"host": "0.0.0.0"}), GatewayError, "refusing to listen on 0.0.0.0:8080"),
+    ],
+    ids=["no-model", "two-gateways", "no-gpu", "shape", "sense", "exposure"],
+)
+def test_what_cannot_run_is_refused_before_anything_starts(
+    file: Path, text: str, kind: type[Exception], message: str
+) -> None:
+    file.write_text(text)
+    with pytest.raises(kind) as caught:
+        plan.plan_fleet([file])
+    assert message in str(caught.value)
+
+
+def test_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(spec.SpecError, match=r"nowhere\.yaml"):
+        plan.plan_fleet([tmp_path / "nowhere.yaml"])
