@@ -1,4 +1,4 @@
-"""Runs vLLM's own argument parser over command lines: JSON {name: [words]} on stdin. Runs under the engine's interpreter."""
+"""vLLM's own argument parser over command lines: JSON {name: [words]} on stdin; under the engine's interpreter."""
 
 import json
 import sys

@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import os
 import signal
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from remuda.engine import proc
@@ -17,6 +17,8 @@ from remuda.engine.logfile import EngineLog
 
 PARENT_VARIABLE = "REMUDA_PARENT_PID"
 """Read by inside/launch.py: who must be alive for the engine to live."""
+LAST_WORDS_S = 2.0
+"""How long its output is read after its end: a stray writer outside the group must not hold us."""
 SWEEP_S = 10.0
 """How long the kernel may take to end a killed group (a process in the middle of disk I/O cannot die at once)."""
 
@@ -32,32 +34,43 @@ class Command:
 class EngineProcess:
     """The API process, its core and its workers."""
 
-    def __init__(self, process: asyncio.subprocess.Process, log: EngineLog) -> None:
+    def __init__(self, process: asyncio.subprocess.Process, output: int, log: EngineLog) -> None:
         self._process = process
+        self._output = output
+        self._output_ended = asyncio.Event()
         self._log = log
         self._oom_kills = proc.count_oom_kills()
-        self._reader = asyncio.create_task(self._read(), name=f"engine log {process.pid}")
         self._asked = False
+        asyncio.get_running_loop().add_reader(output, self._read)
 
     @classmethod
     async def start(cls, command: Command, log: EngineLog) -> "EngineProcess":
-        """Start the leader. It is the leader of a new session and process group, so everything can be ended at once."""
+        """Start the leader of a new session and process group, so that everything can be ended at once.
+
+        The pipe for its output is ours, not asyncio's: asyncio's `wait` lasts until the pipe is closed, which a core
+        that outlives its API process would never do.
+        """
         env = {**command.env, PARENT_VARIABLE: str(os.getpid())}
+        output, its_end = os.pipe()
+        os.set_blocking(output, False)
         try:
             process = await asyncio.create_subprocess_exec(
                 *command.argv,
                 env=env,
                 stdin=asyncio.subprocess.DEVNULL,
-                stdout=asyncio.subprocess.PIPE,
+                stdout=its_end,
                 stderr=asyncio.subprocess.STDOUT,
                 start_new_session=True,
             )
         except OSError as error:
+            os.close(output)
             raise EngineError(
                 f"the engine could not be started: {command.argv[0]}: {error.strerror}",
                 "`remuda engine install --repair`",
             ) from error
-        return cls(process, log)
+        finally:
+            os.close(its_end)
+        return cls(process, output, log)
 
     @property
     def pid(self) -> int:
@@ -90,6 +103,9 @@ class EngineProcess:
         """Until the leader is gone; its status. What it left behind is ended, and its last words are read."""
         status = await self._process.wait()
         await self._sweep()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._output_ended.wait(), LAST_WORDS_S)
+        self._close()
         return status
 
     def terminate(self) -> None:
@@ -109,13 +125,21 @@ class EngineProcess:
         while proc.find_group(self.pid) and asyncio.get_running_loop().time() < deadline:
             self.kill(asked=False)
             await asyncio.sleep(0.02)
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._reader, 2.0)  # a stray writer outside the group must not hold us
 
-    async def _read(self) -> None:
-        assert self._process.stdout is not None
-        while chunk := await self._process.stdout.read(65536):
+    def _read(self) -> None:
+        try:
+            chunk = os.read(self._output, 65536)
+        except BlockingIOError:
+            return
+        except OSError:
+            chunk = b""
+        if chunk:
             self._log.write(chunk)
+        else:
+            self._close()
 
-
-OnLine = Callable[[str], None]
+    def _close(self) -> None:
+        if not self._output_ended.is_set():
+            self._output_ended.set()
+            asyncio.get_running_loop().remove_reader(self._output)
+            os.close(self._output)

@@ -71,6 +71,7 @@ class Engine:
         self._run: _Run | None = None
         self._deaths_in_row = 0
         self._was_ready = False
+        self._began = False
         self._ending = asyncio.Event()
         self._done = asyncio.Event()
         self.status = EngineStatus(
@@ -86,6 +87,7 @@ class Engine:
 
     async def run(self) -> None:
         """Until drained, stopped or hopeless. Cancelling it ends the engine at once."""
+        self._began = True
         try:
             while not self._ending.is_set():
                 death = await self._run_once()
@@ -94,9 +96,6 @@ class Engine:
             if self.status.state is not EngineState.FAILED:
                 self._set(EngineState.STOPPED, "ended as asked", pid=None)
         finally:
-            if self._run is not None:
-                self._run.process.kill()
-                await asyncio.shield(self._run.process.wait())
             self._log.close()
             self._done.set()
 
@@ -124,10 +123,10 @@ class Engine:
         await self._ended()
 
     async def _ended(self) -> None:
-        if self.status.state is EngineState.WAITING:
+        if self._began:
+            await self._done.wait()
+        else:
             self._set(EngineState.STOPPED, "never started")
-            return
-        await self._done.wait()
 
     async def _run_once(self) -> Death | None:
         """One process from start to end; None when the end was asked for."""
@@ -167,6 +166,10 @@ class Engine:
         guard = asyncio.create_task(self._guard(run), name=f"guard {self._plan.id}")
         try:
             return await run.process.wait()
+        except asyncio.CancelledError:
+            run.process.kill()
+            await run.process.wait()
+            raise
         finally:
             guard.cancel()
             with contextlib.suppress(asyncio.CancelledError):

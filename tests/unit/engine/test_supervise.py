@@ -1,0 +1,196 @@
+"""The life of an engine, with a stand-in for vLLM (the real one: tests/engine)."""
+
+import asyncio
+import contextlib
+import dataclasses
+
+import pytest
+
+from remuda.engine import proc
+from remuda.engine.backoff import BackoffSettings
+from remuda.engine.status import EngineState, EngineStatus
+from remuda.engine.supervise import Engine, SuperviseSettings
+from remuda.engine.watch import WatchSettings
+
+QUICK = SuperviseSettings(BackoffSettings(first_s=0.01, longest_s=0.05), WatchSettings(sample_s=0.05))
+
+
+class Life:
+    """An engine under supervision and everything it said."""
+
+    def __init__(self, plan, settings=QUICK) -> None:
+        self.said: list[EngineStatus] = []
+        self._changed = asyncio.Event()
+        self.engine = Engine(plan, self._hear, settings)
+        self.task = asyncio.create_task(self.engine.run())
+
+    def _hear(self, status: EngineStatus) -> None:
+        self.said.append(status)
+        self._changed.set()
+
+    async def until(self, state: EngineState) -> EngineStatus:
+        async with asyncio.timeout(20):
+            while self.engine.status.state is not state:
+                self._changed.clear()
+                await self._changed.wait()
+        return self.engine.status
+
+    @property
+    def states(self) -> list[EngineState]:
+        states = [status.state for status in self.said]
+        return [state for i, state in enumerate(states) if i == 0 or states[i - 1] is not state]
+
+
+@contextlib.asynccontextmanager
+async def living(plan, settings=QUICK):
+    life = Life(plan, settings)
+    try:
+        yield life
+    finally:
+        await life.engine.stop()
+        await life.task
+        pids = {status.pid for status in life.said if status.pid}
+        assert [pid for pid in pids if proc.find_group(pid)] == []
+
+
+async def test_an_engine_is_ready_after_a_real_answer_and_its_facts_are_read_back(make_plan):
+    async with living(make_plan("serves")) as life:
+        status = await life.until(EngineState.READY)
+        assert (status.kv_tokens, status.max_model_len, status.version) == (768, 2048, "0.32.0")
+        assert life.states == [EngineState.STARTING, EngineState.READY]
+        reasons = [said.reason for said in life.said]
+        assert "loading weights" in reasons
+        assert any(said.progress == 0.5 for said in life.said)
+    assert life.engine.status.state is EngineState.STOPPED
+    assert life.engine.status.pid is None
+
+
+async def test_listening_without_a_token_is_not_ready(make_plan):
+    async with living(make_plan("no-token", startup_timeout_s=1.0)) as life:
+        status = await life.until(EngineState.BACKOFF)
+        assert "not ready after 1 s" in status.reason
+        assert EngineState.READY not in life.states
+
+
+async def test_an_engine_that_serves_other_names_is_not_ready(make_plan):
+    async with living(make_plan("serves", FAKE_NAMES="other")) as life:
+        status = await life.until(EngineState.BACKOFF)
+        assert "it serves other, but not fake" in status.reason
+
+
+async def test_a_start_that_takes_too_long_says_how_far_it_came(make_plan):
+    async with living(make_plan("hangs", startup_timeout_s=0.3)) as life:
+        status = await life.until(EngineState.BACKOFF)
+        assert "last stage: starting Python" in status.reason
+
+
+async def test_an_end_with_status_0_that_nobody_asked_for_is_a_crash_and_it_is_restarted(make_plan):
+    async with living(make_plan("dies-after-ready")) as life:
+        await life.until(EngineState.READY)
+        status = await life.until(EngineState.BACKOFF)
+        assert "without being asked" in status.reason
+        status = await life.until(EngineState.READY)
+        assert status.restarts >= 1
+
+
+async def test_what_a_dead_engine_left_behind_is_ended(make_plan):
+    async with living(make_plan("leaves-a-child")) as life:
+        ready = await life.until(EngineState.READY)
+        await life.until(EngineState.BACKOFF)
+        assert proc.find_group(ready.pid) == []
+
+
+async def test_a_crash_loop_is_named_with_the_last_meaningful_line(make_plan):
+    said = "Traceback (most recent call last):\n  File x\nRuntimeError: the frobnicator is missing"
+    async with living(make_plan("says", FAKE_SAYS=said)) as life:
+        status = await life.until(EngineState.CRASH_LOOP)
+        assert "died 3 times in a row" in status.reason
+        assert "RuntimeError: the frobnicator is missing" in status.reason
+        assert status.restarts == 3
+
+
+async def test_out_of_memory_is_named_with_what_to_change(make_plan):
+    said = "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB"
+    async with living(make_plan("says", FAKE_SAYS=said)) as life:
+        status = await life.until(EngineState.BACKOFF)
+        assert status.reason.startswith("out of memory: the GPU's memory is full")
+        assert "gpuMemoryUtilization" in status.reason
+
+
+async def test_what_can_never_work_is_not_tried_again(make_plan):
+    said = "api_server: error: unrecognized arguments: --frobnicate"
+    async with living(make_plan("says", FAKE_SAYS=said, FAKE_STATUS="2")) as life:
+        status = await life.until(EngineState.FAILED)
+        await life.task
+        assert "--frobnicate" in status.reason
+        assert life.states == [EngineState.STARTING, EngineState.FAILED]
+
+
+async def test_a_port_that_is_taken_is_changed_for_another_without_counting_as_a_death(make_plan):
+    plan = make_plan("port-taken")
+    async with living(plan) as life:
+        status = await life.until(EngineState.READY)
+        assert status.port != plan.port
+        assert status.restarts == 0
+
+
+async def test_a_signal_is_named(make_plan):
+    async with living(make_plan("killed")) as life:
+        status = await life.until(EngineState.BACKOFF)
+        assert "killed while starting by SIGKILL" in status.reason
+
+
+async def test_draining_ends_by_itself_and_is_bounded(make_plan):
+    async with living(make_plan("serves")) as life:
+        await life.until(EngineState.READY)
+        await life.engine.drain()
+        assert life.states[-2:] == [EngineState.DRAINING, EngineState.STOPPED]
+        assert life.task.done() or await life.task is None
+
+
+async def test_an_engine_that_never_drains_is_ended_after_the_limit(make_plan, monkeypatch):
+    monkeypatch.setattr("remuda.engine.supervise.DRAIN_GRACE_S", 0.1)
+    async with living(make_plan("never-drains", drain_timeout_s=0.1)) as life:
+        await life.until(EngineState.READY)
+        async with asyncio.timeout(5):
+            await life.engine.drain()
+        assert life.engine.status.state is EngineState.STOPPED
+        assert "drain timeout is over" in life.engine._plan.log_path.read_text()
+
+
+@pytest.mark.parametrize("when", [EngineState.STARTING, EngineState.BACKOFF])
+async def test_stopping_works_at_any_moment(make_plan, when):
+    behaviour = "hangs" if when is EngineState.STARTING else "killed"
+    slow = dataclasses.replace(QUICK, backoff=BackoffSettings(first_s=60))
+    async with living(make_plan(behaviour), slow) as life:
+        await life.until(when)
+        async with asyncio.timeout(5):
+            await life.engine.stop()
+            await life.task
+        assert life.engine.status.state is EngineState.STOPPED
+
+
+async def test_an_engine_that_was_never_started_can_be_drained_and_stopped(make_plan):
+    engine = Engine(make_plan("serves"))
+    await engine.drain()
+    await engine.stop()
+    assert engine.status.state is EngineState.STOPPED
+
+
+async def test_cancelling_the_supervisor_ends_the_engine(make_plan):
+    life = Life(make_plan("serves"))
+    ready = await life.until(EngineState.READY)
+    life.task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await life.task
+    assert proc.find_group(ready.pid) == []
+
+
+async def test_secrets_are_not_in_the_log(make_plan):
+    plan = make_plan("says", FAKE_SAYS="my key is correct-horse and hf_abcdefghijklmnopqrstuv")
+    async with living(dataclasses.replace(plan, secrets=frozenset({"correct-horse"}))) as life:
+        await life.until(EngineState.BACKOFF)
+    log = plan.log_path.read_text()
+    assert "my key is [secret] and [secret]" in log
+    assert "correct-horse" not in log
+    assert plan.log_path.stat().st_mode & 0o077 == 0
