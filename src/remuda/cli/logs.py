@@ -1,5 +1,6 @@
 """`remuda logs`: the log files of engines, gateway and fleet, also when nothing runs any more."""
 
+import contextlib
 import os
 import sys
 import time
@@ -27,14 +28,17 @@ def command(name: str | None, follow: bool, lines: int) -> None:
 
     folder = Home.from_environment().logs
     paths = find_logs(folder, name)
-    tails = [Tail(path, path.stem if len(paths) > 1 else "") for path in paths]
-    for tail in tails:
-        tail.show_last(lines)
-    while follow:
-        news = [tail.show_new() for tail in tails]
-        if not any(news):
-            sys.stdout.flush()
-            time.sleep(POLL_S)
+    with contextlib.ExitStack() as opened:
+        tails = [
+            opened.enter_context(contextlib.closing(Tail(path, path.stem if len(paths) > 1 else ""))) for path in paths
+        ]
+        for tail in tails:
+            tail.show_last(lines)
+        while follow:
+            news = [tail.show_new() for tail in tails]
+            if not any(news):
+                sys.stdout.flush()
+                time.sleep(POLL_S)
 
 
 def find_logs(folder: Path, name: str | None) -> list[Path]:
@@ -75,6 +79,10 @@ class Tail:
         for line in lines:
             self._show(line)
         return True
+
+    def close(self) -> None:
+        """Stop looking."""
+        self._file.close()
 
     def _show(self, line: str) -> None:
         print(self._prefix + line.rstrip("\n"), flush=False)

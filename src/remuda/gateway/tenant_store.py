@@ -103,7 +103,7 @@ class TenantStore:
         """All tenants, by name. Never waits for a writer: the file is always whole."""
         try:
             data = self.path.read_bytes()
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return ()
         except OSError as error:
             raise TenantStoreError(f"cannot read {self.path}: {error.strerror}") from error

@@ -20,7 +20,7 @@ def status(state: EngineState, reason: str = "", **facts: int) -> EngineStatus:
     [
         (status(EngineState.WAITING), "running", "waiting"),
         (status(EngineState.STARTING, "loading weights"), "running", "loading weights"),
-        (status(EngineState.READY, kv_tokens=4096, max_model_len=64), "done", "ready, KV cache 4,096 tokens, context 64"),
+        (status(EngineState.READY, kv_tokens=32, max_model_len=8), "done", "ready, KV cache 32 tokens, context 8"),
         (status(EngineState.READY), "done", "ready"),
         (status(EngineState.BACKOFF, "killed by SIGKILL"), "warned", "backoff: killed by SIGKILL"),
         (status(EngineState.CRASH_LOOP, "died 3 times"), "failed", "crash-loop: died 3 times"),
