@@ -63,7 +63,7 @@ _MEMORY: Final = (
 _HOPELESS: Final = (
     (
         re.compile(
-            r"To serve at least one request with the model'?s? max(imum)? seq|larger than the maximum number of tokens"
+            r"serve at least one request with the models?'?s? max(imum)? seq|larger than the maximum number of tokens"
         ),
         "the KV cache cannot hold one request of the full length",
         "raise kvCacheMemory, or lower maxModelLen",

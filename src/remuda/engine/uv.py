@@ -97,15 +97,15 @@ def run_uv(uv: Path, arguments: Sequence[str], on_line: Callable[[str], None], e
         )
     except OSError as error:
         raise InstallError(f"{uv} could not be started: {error.strerror}", "reinstall uv") from error
-    try:
-        assert process.stdout is not None
-        for line in process.stdout:
-            lines.append(line.rstrip())
-            on_line(lines[-1])
-    finally:
-        if process.poll() is None and sys.exc_info()[0] is not None:
+    with process:
+        try:
+            assert process.stdout is not None
+            for line in process.stdout:
+                lines.append(line.rstrip())
+                on_line(lines[-1])
+        except BaseException:
             process.kill()
-        process.wait()
+            raise
     if process.returncode != 0:
         raise explain_failure(lines, process.returncode)
 
