@@ -216,11 +216,10 @@ class LiveModel:
         self.loads = [engine.load for engine in self.candidates]
 
     def pick(self, prompt_tokens: int, tried: tuple[Engine, ...]) -> Engine | None:
-        """The engine for this request; one that was tried only when there is no other."""
+        """The engine for this request, none that was tried."""
         candidates, loads = self.candidates, self.loads
         if tried:
-            candidates = [engine for engine in self.engines if engine not in tried and not engine.draining]
-            candidates = [engine for engine in candidates if engine in self.candidates] or candidates
+            candidates = self._others(tried)
             loads = [engine.load for engine in candidates]
         if not candidates:
             return None
@@ -228,6 +227,15 @@ class LiveModel:
         if len(candidates) == 1:
             return candidates[0]
         return candidates[self._pick(loads, prompt_tokens, self.turn)]
+
+    def has_other(self, tried: tuple[Engine, ...]) -> bool:
+        """Whether there is an engine that was not tried."""
+        return bool(self._others(tried))
+
+    def _others(self, tried: tuple[Engine, ...]) -> list[Engine]:
+        """The untried ones, the trusted before the suspect."""
+        others = [engine for engine in self.engines if engine not in tried and not engine.draining]
+        return [engine for engine in others if engine in self.candidates] or others
 
     @property
     def ready(self) -> bool:

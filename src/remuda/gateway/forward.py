@@ -70,13 +70,14 @@ async def forward(gateway: "Gateway", request: Request, exchange: Exchange) -> L
         except AttemptFailed as failure:
             engine.failures += 1
             gateway.directory.see(engine, _EVENTS[failure.phase] if not failure.timed_out else Event.TIMED_OUT)
-            if not _may_try_again(gateway, request, exchange, failure.phase):
+            tried = (*tried, engine)
+            if not model.has_other(tried) or not _may_try_again(gateway, request, exchange, failure.phase):
                 raise Refused(_explain(request, exchange, failure, gateway)) from None
         else:
-            if status < 500 or not _try_elsewhere(gateway, request, exchange, lease, (*tried, engine)):
+            tried = (*tried, engine)
+            if status < 500 or not _try_elsewhere(gateway, request, exchange, lease, tried):
                 return lease
             lease.close()
-        tried = (*tried, engine)
         engine.retries += 1
 
 
@@ -135,8 +136,7 @@ def _try_elsewhere(
         return False
     if status != _OVERLOADED:
         gateway.directory.see(lease.engine, Event.ENGINE_ERROR)
-    others = [engine for engine in request.served.model.candidates if engine not in tried]
-    return bool(others) and _may_try_again(gateway, request, exchange, Phase.SENT)
+    return request.served.model.has_other(tried) and _may_try_again(gateway, request, exchange, Phase.SENT)
 
 
 def _explain(request: Request, exchange: Exchange, failure: AttemptFailed, gateway: "Gateway") -> answers.Problem:
