@@ -1,0 +1,150 @@
+"""One engine as a value."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from remuda import spec
+from remuda.engine.errors import EngineError, WeightsError
+from remuda.engine.home import Home
+from remuda.engine.installation import Installation
+from remuda.engine.plan import pick_free_port, plan_engine, plan_threads, wants_gpu
+from remuda.engine.weights import locate_weights
+
+INSTALLATION = Installation(Path("/e"), "0.32.0", "cpu-pypi", Path(sys.executable), "3.11", 1)
+
+
+@pytest.fixture
+def home(tmp_path):
+    return Home.from_environment({"REMUDA_HOME": str(tmp_path / "home")})
+
+
+@pytest.fixture
+def weights(tmp_path):
+    folder = tmp_path / "weights"
+    folder.mkdir()
+    (folder / "config.json").write_text("{}")
+    return folder
+
+
+def make_model(source: object, spec_fields: dict | None = None, **engine: object) -> spec.Model:
+    document = {
+        "apiVersion": spec.API_VERSION,
+        "kind": "Model",
+        "metadata": {"name": "m"},
+        "spec": {"source": str(source), "engine": engine, **(spec_fields or {})},
+    }
+    return spec.Model.model_validate(document)
+
+
+def test_a_plan_names_its_replica_port_log_and_everything_that_must_be_served(home, weights):
+    adapter = weights / "sql"
+    adapter.mkdir()
+    (adapter / "adapter_config.json").write_text("{}")
+    adapters = [{"name": "sql", "source": f"file://{adapter}"}]
+    model = make_model(
+        f"file://{weights}", {"aliases": ["x"]}, adapters=adapters, startupTimeout="5m", drainTimeout="9s"
+    )
+    plan = plan_engine(model, 1, 9000, INSTALLATION, home)
+    assert (plan.id, plan.model, plan.port, plan.host) == ("m-1", "m", 9000, "127.0.0.1")
+    assert plan.log_path == home.logs / "m-1.log"
+    assert plan.served_names == ("m", "x", "sql")
+    assert (plan.startup_timeout_s, plan.drain_timeout_s) == (300.0, 9.0)
+    assert plan.argv[0] == sys.executable
+    assert plan.argv[3] == "vllm.entrypoints.launchers.api_server.entry"
+    assert plan.env["VLLM_TARGET_DEVICE"] == "cpu"
+
+
+def test_another_port_changes_nothing_but_the_port(home, weights):
+    plan = plan_engine(make_model(f"file://{weights}"), 0, 9000, INSTALLATION, home)
+    moved = plan.with_port(9001)
+    assert [pair for pair in zip(plan.argv, moved.argv, strict=True) if pair[0] != pair[1]] == [("9000", "9001")]
+    assert moved.with_port(9000) == plan
+
+
+def test_secrets_are_resolved_into_the_environment_and_shown_nowhere(home, weights, monkeypatch):
+    monkeypatch.setenv("MY_KEY", "open-sesame")
+    monkeypatch.setenv("HF_TOKEN", "hf_of_the_user")
+    model = make_model(f"file://{weights}", env=[{"name": "S3_KEY", "valueFrom": {"env": "MY_KEY"}}])
+    plan = plan_engine(model, 0, 1, INSTALLATION, home)
+    assert plan.env["S3_KEY"] == "open-sesame"
+    assert plan.secrets == {"open-sesame"}
+    assert "open-sesame" not in repr(plan)
+    assert "HF_TOKEN" not in plan.env
+    assert not any("open-sesame" in word for word in plan.argv)
+
+
+SECRETS = {
+    "unset": ({"env": "REMUDA_TEST_UNSET"}, "REMUDA_TEST_UNSET is not set"),
+    "no file": ({"file": "/nonexistent/token"}, "/nonexistent/token cannot be read"),
+    "cluster": ({"secret": "s", "key": "k"}, "cannot be read on this machine"),
+}
+
+
+@pytest.mark.parametrize(("reference", "message"), SECRETS.values(), ids=SECRETS)
+def test_a_secret_that_cannot_be_read_names_its_reference(home, weights, reference, message):
+    model = make_model(f"file://{weights}", env=[{"name": "KEY", "valueFrom": reference}])
+    with pytest.raises(EngineError, match=message):
+        plan_engine(model, 0, 1, INSTALLATION, home)
+
+
+def test_an_engine_over_several_machines_is_refused_here(home, weights):
+    with pytest.raises(EngineError, match="over 2 machines"):
+        plan_engine(make_model(f"file://{weights}", parallel={"nodes": 2}), 0, 1, INSTALLATION, home)
+
+
+ELSEWHERE = {
+    "gs": "gs://bucket/model",
+    "s3": "s3://bucket/model",
+    "oci": "oci://registry.example/model:1",
+    "pvc": "pvc://claim/model",
+}
+
+
+@pytest.mark.parametrize("source", ELSEWHERE.values(), ids=ELSEWHERE)
+def test_weights_that_only_a_cluster_can_read_are_refused_with_a_way_out(home, source):
+    with pytest.raises(WeightsError, match="cannot be read on this machine") as caught:
+        locate_weights(make_model(source), home)
+    assert "file:///" in caught.value.hint
+
+
+def test_a_folder_that_is_not_a_model_is_named(home, tmp_path):
+    for source, message in (
+        (f"file://{tmp_path}/none", "does not exist"),
+        (f"file://{tmp_path}", "has no config.json"),
+        (f"file://{__file__}", "is a file"),
+        ("demo://other", "no bundled model"),
+    ):
+        with pytest.raises(WeightsError, match=message):
+            locate_weights(make_model(source), home)
+
+
+def test_weights_of_a_hub_that_were_not_fetched_are_not_there(home):
+    with pytest.raises(WeightsError, match="not downloaded"):
+        locate_weights(make_model("hf://org/name@v1"), home)
+
+
+@pytest.mark.parametrize(
+    ("cores", "spec_fields", "engine", "threads"),
+    [
+        (2, {}, {}, 1),
+        (2, {"replicas": 2}, {}, 1),
+        (8, {}, {}, 7),
+        (8, {"replicas": 2}, {}, 3),
+        (16, {}, {"parallel": {"tensor": 2}}, 7),
+        (2, {"hardware": {"cpu": "6"}}, {}, 6),
+        (2, {"hardware": {"cpu": "500m"}}, {}, 1),
+    ],
+)
+def test_threads_leave_a_core_for_everything_else(cores, spec_fields, engine, threads):
+    assert plan_threads(make_model("demo://remuda-demo", spec_fields, **engine), cores) == threads
+
+
+@pytest.mark.parametrize(("gpu", "wanted"), [("auto", None), ("none", False), ("L4", True)])
+def test_the_file_may_ask_for_a_device_or_leave_it_open(gpu, wanted):
+    assert wants_gpu(make_model("demo://remuda-demo", {"hardware": {"gpu": gpu}})) is wanted
+
+
+def test_a_free_port_can_be_bound():
+    assert 1024 <= pick_free_port() < 65536

@@ -1,0 +1,64 @@
+"""What /proc says."""
+
+import asyncio
+import os
+import signal
+import sys
+
+from remuda.engine import proc
+
+BUSY = "while True: pass"
+TREE = "import subprocess, sys; subprocess.run([sys.executable, '-c', 'import time; time.sleep(600)'])"
+
+
+async def start(code: str) -> asyncio.subprocess.Process:
+    return await asyncio.create_subprocess_exec(sys.executable, "-c", code, start_new_session=True)
+
+
+async def poll(condition) -> None:
+    async with asyncio.timeout(10):
+        while True:
+            if condition():
+                return
+            await asyncio.sleep(0.01)
+
+
+async def test_a_whole_family_is_found_and_counted():
+    parent = await start(TREE)
+    try:
+        await poll(lambda: list(proc.find_descendants(parent.pid)))
+        (child,) = proc.find_descendants(parent.pid)
+        assert sorted(proc.find_group(parent.pid)) == sorted([parent.pid, child])
+        assert proc.resident_bytes(child) > 1_000_000
+    finally:
+        os.killpg(parent.pid, signal.SIGKILL)
+        await parent.wait()
+    await poll(lambda: not proc.find_group(parent.pid))
+
+
+async def test_processor_time_moves_while_a_process_works_and_stands_while_it_is_stopped():
+    process = await start(BUSY)
+    try:
+        await poll(lambda: proc.cpu_seconds([process.pid]) > 0.05)
+        process.send_signal(signal.SIGSTOP)
+        await poll(lambda: proc.read_stat(process.pid).state == "T")
+        used = proc.cpu_seconds([process.pid])
+        await asyncio.sleep(0.1)
+        assert proc.cpu_seconds([process.pid]) == used
+    finally:
+        process.kill()
+        await process.wait()
+
+
+def test_a_process_that_is_gone_is_simply_not_there():
+    gone = 2**22 + 1
+    assert proc.read_stat(gone) is None
+    assert list(proc.find_descendants(gone)) == []
+    assert proc.cpu_seconds([gone]) == 0
+    assert proc.resident_bytes(gone) == 0
+
+
+def test_this_process_is_described():
+    stat = proc.read_stat(os.getpid())
+    assert (stat.pid, stat.state, stat.group) == (os.getpid(), "R", os.getpgrp())
+    assert stat.cpu_s > 0
