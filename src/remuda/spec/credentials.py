@@ -20,18 +20,18 @@ _KNOWN = re.compile(
     r"""
     (?<![A-Za-z0-9])(
       hf_[A-Za-z0-9]{16,}                       # Hugging Face
-    | sk-(?=[A-Za-z0-9_-]*[0-9])[A-Za-z0-9_-]{16,}   # OpenAI and those who copied its form
+    | sk-(?=[A-Za-z0-9_-]{0,200}[0-9])[A-Za-z0-9_-]{16,}   # OpenAI and those who copied its form
     | (AKIA|ASIA)[0-9A-Z]{16}                   # AWS
     | gh[pousr]_[A-Za-z0-9]{20,} | github_pat_[A-Za-z0-9_]{20,} | glpat-[A-Za-z0-9_-]{16,}
     | xox[abeprs]-[A-Za-z0-9-]{10,}             # Slack
     | AIza[0-9A-Za-z_-]{30,} | ya29\.[0-9A-Za-z_-]{20,}   # Google
     | nvapi-[A-Za-z0-9_-]{20,}
-    | eyJ[A-Za-z0-9_-]{10,}\.eyJ[A-Za-z0-9_-]{10,}  # JSON Web Token
-    | (rmd|remuda)[-_](?=[A-Za-z0-9_-]*[0-9])(?=[A-Za-z0-9_-]*[A-Z])[A-Za-z0-9_-]{20,}   # our own keys
+    | eyJ[A-Za-z0-9_-]{10,1000}\.eyJ[A-Za-z0-9_-]{10}  # JSON Web Token
+    | rk_[a-z0-9.-]{1,128}_[0-9A-Za-z]{32}      # our own keys
     )
-    | -----BEGIN\ [A-Z\ ]*PRIVATE\ KEY
-    | [Bb]earer\ +[A-Za-z0-9._~+/-]{16,}
-    | ://[^/\s:@]+:[^/\s@]+@                    # a password inside an address
+    | -----BEGIN\ [A-Z\ ]{0,40}PRIVATE\ KEY
+    | [Bb]earer\ {1,8}[A-Za-z0-9._~+/-]{16,}
+    | ://[^/\s:@]{1,256}:[^/\s@]{1,256}@                    # a password inside an address
     """,
     re.VERBOSE,
 )
