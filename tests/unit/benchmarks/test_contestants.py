@@ -4,12 +4,14 @@ import hashlib
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from benchmarks.bench import BODY_BYTES, Ask
 from benchmarks.contestants import API_KEY, CONTESTANTS, NGINX_CONF, Place, remuda_file
 from benchmarks.processes import BenchError, Command, Server, running, start_server, wait_ready
+from benchmarks.programs import find_nginx, install_rival
 from benchmarks.tables import TABLES
 
 from remuda import spec
@@ -73,3 +75,20 @@ def test_the_command_line_names_unknown_tables() -> None:
     )
     assert result.returncode == 2
     assert "nonsense is none of requests, chunks" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("call", "hint"),
+    [
+        pytest.param(find_nginx, "apt-get install nginx-light", id="nginx"),
+        pytest.param(lambda: install_rival("vllm-router"), "make bench", id="uv"),
+    ],
+)
+def test_a_missing_program_is_named_with_the_way_to_get_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, call: Callable[[], object], hint: str
+) -> None:
+    monkeypatch.setattr("shutil.which", lambda *_args, **_more: None)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.delenv("REMUDA_UV", raising=False)
+    with pytest.raises(BenchError, match=hint):
+        call()
