@@ -50,7 +50,8 @@ class Hardware(Shape):
 
     gpu: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._-]{0,62}$", max_length=63)] = "auto"
     """`auto` takes the GPU that is there (in a cluster: any that fits) and else the CPU; `none` means the CPU;
-    otherwise a product, for example `L4`, `A100-80GB` or `H100` (`remuda schema gpus` lists them)."""
+    otherwise a product: T4, L4, A10G, L40S, A100-40GB, A100-80GB, H100, H200, B200, MI300X, or the name a cluster's
+    nodes carry for it. Other products are taken, but nothing is checked against them."""
     gpu_count: Annotated[Whole, Field(ge=1, le=1024), Unit("GPUs")] | None = None
     """GPUs of one engine; by default what `engine.parallel` needs."""
     gpu_memory: Annotated[Bytes, AtLeast("1Gi"), AtMost("4Ti")] | None = None
@@ -223,13 +224,13 @@ class ModelSpec(Shape):
     replicas: Annotated[Whole, Field(ge=0, le=10_000), Unit("engines")] | None = None
     """Number of engines; 1 unless `scaling` is given."""
     scaling: Scaling | None = None
-    """Let the number of engines follow the load."""
+    """Let the number of engines follow the load. `remuda up` starts `min` engines and stays there."""
     weights: Weights = Weights.model_construct()
-    """How weights reach the machine."""
+    """How weights reach the machine (Kubernetes only: on one machine, they are fetched into the local cache)."""
     rollout: Rollout = Rollout.model_construct()
-    """How a change is rolled out."""
+    """How a change is rolled out (Kubernetes only)."""
     traffic: Traffic | None = None
-    """Take a share of another model's requests (canary, A/B)."""
+    """Take a share of another model's requests (canary, A/B; Kubernetes only)."""
     routing: Routing = "leastTime"
     """Which engine gets a request: the one predicted to answer first, each in turn, or the one with the fewest
     requests."""

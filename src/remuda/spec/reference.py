@@ -43,6 +43,9 @@ get its default.
 **Secrets** never stand in a file. A *secret reference* says where one is kept: `{env: NAME}`, `{file: /path}`, or
 `{secret: name, key: entry}` (Kubernetes). Text that looks like a token is refused, and not repeated in the message.
 
+**Kubernetes only** marks fields that mean nothing on one machine. They are checked everywhere, so that the file can
+move; docs/features.md says which of them are at work today.
+
 **Defaults** are applied when a file is read. They are not written into objects in a cluster.
 """
 _BOUNDS: Final = {

@@ -6,6 +6,7 @@ from datetime import date
 import pytest
 
 from remuda.catalog import find_gpu, find_parsers, list_gpus, suggest_gpus
+from remuda.spec.fields import field_docs
 from remuda.spec.model import Hardware
 
 
@@ -67,3 +68,8 @@ def test_parsers_are_known_for_the_default_engine():
     assert {"qwen3", "deepseek_r1"} <= set(parsers.reasoning)
     assert find_parsers("0.0.1") is None
     assert all(re.fullmatch(r"[a-z0-9][a-z0-9_.-]*", name) for name in parsers.tool + parsers.reasoning)
+
+
+def test_reference_page_names_every_gpu():
+    text = field_docs(Hardware)["gpu"]
+    assert [gpu.name for gpu in list_gpus() if f" {gpu.name}," not in text] == []

@@ -427,7 +427,6 @@ CONFIG_CASES = [
 ]
 
 
-@pytest.mark.req("E5", level="validated")
 @pytest.mark.parametrize(("parallel", "config", "path", "message"), CONFIG_CASES)
 def test_split_is_checked_against_config_json(
     parallel: dict[str, object], config: dict[str, object], path: str, message: str
@@ -489,7 +488,7 @@ def test_default_engine_version_is_known():
     assert spec.DEFAULT_ENGINE_VERSION in DIALECTS
 
 
-@pytest.mark.req("E1", level="validated")
+@pytest.mark.req("E1", level="rendered")
 @pytest.mark.parametrize(
     ("block", "sequence", "text"),
     [

@@ -12,7 +12,6 @@ def model(**fields: object) -> spec.Model:
     return spec.Model.model_validate({"metadata": {"name": "m"}, "spec": {"source": "demo://remuda-demo", **fields}})
 
 
-@pytest.mark.req("E2", level="validated")
 def test_defaults_are_those_promised():
     engine = model().spec.engine
     assert (engine.max_num_seqs, engine.max_num_batched_tokens, engine.chunked_prefill) == (256, 32768, True)
