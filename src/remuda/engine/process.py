@@ -41,6 +41,7 @@ class EngineProcess:
         self._log = log
         self._oom_kills = proc.count_oom_kills()
         self._asked = False
+        self._gone = False
         asyncio.get_running_loop().add_reader(output, self._read)
 
     @classmethod
@@ -103,6 +104,7 @@ class EngineProcess:
         """Until the leader is gone; its status. What it left behind is ended, and its last words are read."""
         status = await self._process.wait()
         await self._sweep()
+        self._gone = True
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._output_ended.wait(), LAST_WORDS_S)
         self._close()
@@ -115,8 +117,13 @@ class EngineProcess:
             self._process.send_signal(signal.SIGTERM)
 
     def kill(self, *, asked: bool = True) -> None:
-        """End the whole group now. A stopped process dies of SIGKILL as well."""
+        """End the whole group now. A stopped process dies of SIGKILL as well.
+
+        Nothing is done once the group was swept: its number may be another's by then.
+        """
         self._asked = self._asked or asked
+        if self._gone:
+            return
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, signal.SIGKILL)
 

@@ -164,6 +164,7 @@ class Engine:
     async def _live(self, run: _Run) -> int:
         """Prove and watch while the process lives; its exit status."""
         guard = asyncio.create_task(self._guard(run), name=f"guard {self._plan.id}")
+        guard.add_done_callback(lambda _: run.process.kill(asked=False))  # whatever ends it, nothing runs unwatched
         try:
             return await run.process.wait()
         except asyncio.CancelledError:
@@ -194,7 +195,6 @@ class Engine:
                     probe, run.process, self._plan.served_names[0], self._settings.watch
                 ).until_hung()
             self._log.note(f"ending the engine: {run.verdict}")
-            run.process.kill(asked=False)
         finally:
             await probe.close()
 
