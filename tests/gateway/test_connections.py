@@ -86,7 +86,7 @@ async def test_chunked_request_reaches_the_engine_with_a_length(site, size):
     body = b'{"model":"m","prompt":"' + b"y" * 5000 + b'"}'
     chunks = [body[start : start + size] for start in range(0, len(body), size)]
     framed = b"".join(b"%x;ext=1\r\n%b\r\n" % (len(chunk), chunk) for chunk in chunks)
-    head = b"POST /v1/completions HTTP/1.1\r\nhost: h\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n"
+    head = post("/v1/completions", b"").replace(b"content-length: 0", b"transfer-encoding: chunked")
     wire = await site.open()
     await wire.send(head + framed + b"0\r\nx-trailer: 1\r\n\r\n" + get("/health"))
     assert (await wire.read()).status == 200

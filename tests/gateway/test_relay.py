@@ -1,12 +1,11 @@
 """What the engine sends arrives unchanged; what the client sends arrives unchanged."""
 
-import asyncio
 import json
 import re
 
 import pytest
 from tests.gateway.double_engine import completion, event
-from tests.gateway.wire import complete, get, post
+from tests.gateway.wire import complete, get, post, until
 
 
 async def test_whole_answer_arrives_byte_for_byte(site):
@@ -32,8 +31,7 @@ async def test_stream_arrives_event_by_event_as_it_is_sent(site):
         await reply.begin_stream()
         for word in ("one", "two"):
             await reply.event(word)
-            while word not in steps:
-                await asyncio.sleep(0)
+            await until(lambda word=word: word in steps)
         await reply.end_stream()
 
     site.engine.default = step_by_step

@@ -53,7 +53,8 @@ class Wire:
             headers: dict[str, str] = {}
             for line in lines[1:-2]:
                 name, _, value = line.partition(": ")
-                assert name == name.lower() and name not in headers, line
+                assert name == name.lower(), line
+                assert name not in headers, line
                 headers[name] = value
             body = raw = b""
             if head_only or status in {100, 204, 304}:
@@ -126,7 +127,7 @@ async def until(condition, what: str = "condition") -> None:
     """Poll until it holds; the deadline is a failure."""
     try:
         async with asyncio.timeout(DEADLINE_S):
-            while not condition():
+            while not condition():  # noqa: ASYNC110 - what is waited for lies in code that knows no events
                 await asyncio.sleep(0.002)
     except TimeoutError:
         raise AssertionError(f"never happened: {what}") from None

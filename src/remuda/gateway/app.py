@@ -11,6 +11,7 @@ import logging
 import os
 import platform
 import signal
+import socket
 import ssl
 import time
 from collections.abc import AsyncIterator, Iterable
@@ -39,6 +40,8 @@ from remuda.vllm.routes import Route
 
 _log = logging.getLogger("remuda.gateway")
 _WHILE_DRAINING = frozenset({b"/health", b"/metrics"})
+_UNSENT_BYTES = 256 * 1024
+"""Bytes of one client's answer in the kernel that are not on the wire yet."""
 _TRUST_S = 1.0
 """How long a connection that repeats itself byte for byte is not asked again: the precision of an expiry."""
 
@@ -159,19 +162,10 @@ class Gateway:
         settings = self.settings
         loop = asyncio.get_running_loop()
         tls = load_tls(settings)
-        try:
-            self._server = await loop.create_server(
-                lambda: Connection(self),
-                settings.host,
-                settings.port,
-                backlog=settings.backlog,
-                ssl=tls,
-                reuse_port=settings.reuse_port or None,
-            )
-        except OSError as error:
-            raise _explain_listen(settings, error) from error
+        sock = open_socket(settings)
+        port: int = sock.getsockname()[1]
+        self._server = await loop.create_server(lambda: Connection(self), sock=sock, backlog=settings.backlog, ssl=tls)
         self._sweeper.start()
-        port: int = self._server.sockets[0].getsockname()[1]
         return port
 
     async def drain(self, timeout_s: float | None = None) -> bool:
@@ -232,6 +226,21 @@ class Gateway:
 def _write_log(data: bytes) -> None:
     with contextlib.suppress(OSError):  # nobody reads our log any more; serving goes on
         os.write(2, data)
+
+
+def open_socket(settings: GatewaySettings) -> socket.socket:
+    """The listening socket; accepted ones inherit its options."""
+    try:
+        found = socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        family, _, _, _, address = found[0]
+        sock = socket.create_server(
+            address[:2], family=family, backlog=settings.backlog, reuse_port=settings.reuse_port
+        )
+    except OSError as error:
+        raise _explain_listen(settings, error) from error
+    # Without it the kernel takes megabytes for a slow reader before we see that it is slow.
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _UNSENT_BYTES)
+    return sock
 
 
 def load_tls(settings: GatewaySettings) -> ssl.SSLContext | None:
