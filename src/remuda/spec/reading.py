@@ -47,18 +47,36 @@ def read_texts(texts: Iterable[Lines | Problem]) -> Loaded:
             ]
         problems += form_problems
         for origin in origins:
-            secrets = list(find_secrets(origin))
-            written = _read_document(origin)
-            if isinstance(written, AnyKind):
+            written, found_here = _check_document(origin)
+            problems += found_here
+            if written is not None:
                 found.append((written, origin))
-                problems += secrets
-            else:
-                taken = {problem.place for problem in secrets}
-                problems += secrets + [problem for problem in written if problem.place not in taken]
     problems += find_clashes(found)
     if problems:
         raise SpecError(sorted(problems, key=_position))
     return _collect(found)
+
+
+def _check_document(origin: Origin) -> tuple[AnyKind | None, list[Problem]]:
+    """The object, if it has the right form, and everything that is wrong; one problem a place, the gravest."""
+    problems = {problem.place: problem for problem in find_secrets(origin)}
+    for problem in _find_gaps(origin):
+        problems.setdefault(problem.place, problem)
+    written = _read_document(origin)
+    if isinstance(written, AnyKind):
+        return written, list(problems.values())
+    taken = set(problems)
+    return None, [*problems.values(), *(problem for problem in written if problem.place not in taken)]
+
+
+def _find_gaps(origin: Origin) -> Iterator[Problem]:
+    """Fields and items without a value. The API server refuses them, so they are not taken as "default" here."""
+    for path, node in origin.tree.walk():
+        if path and _is_empty(node) and _key_at(origin.tree, path) is not node:
+            hint = "remove the line for the default, or write a value"
+            yield Problem(path, "has no value", hint, place=origin.place(path))
+        elif path and _is_empty(node) and isinstance(path[-1], int):
+            yield Problem(path, "has no value", "remove the item, or write one", place=origin.place(path))
 
 
 def _is_empty(tree: Node) -> bool:
