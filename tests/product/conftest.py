@@ -37,10 +37,12 @@ def machine(tmp_path: Path, engines: Path) -> Iterator[Machine]:
 def busy_machine(tmp_path_factory: pytest.TempPathFactory, engines: Path) -> Iterator[Machine]:
     """A machine on which examples/two-engines.yaml is served."""
     made = Machine(tmp_path_factory.mktemp("product") / "home", engines)
-    done = made.run("up", "-d", "--port", "0", str(TWO_ENGINES), timeout_s=READY_S)
-    assert done.status == 0, done.err
-    yield made
-    made.run("down", "--cut")
+    try:
+        done = made.run("up", "-d", "--port", "0", str(TWO_ENGINES), timeout_s=READY_S)
+        assert done.status == 0, done.err
+        yield made
+    finally:
+        made.run("down", "--cut")
 
 
 @pytest.fixture(scope="session")

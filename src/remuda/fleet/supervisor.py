@@ -28,8 +28,9 @@ from remuda.gateway.tenant_store import TenantStore
 
 CUT_S = 10.0  # after a second Ctrl-C: SIGKILL and reaping take milliseconds, a loaded machine longer
 FOLLOWER_S = 2.0  # for `remuda down` to read the last events
-HOPELESS = {EngineState.FAILED, EngineState.STOPPED}
-SETTLED = HOPELESS | {EngineState.READY, EngineState.CRASH_LOOP}
+HOPELESS = frozenset({EngineState.FAILED, EngineState.STOPPED})
+NEVER_READY = HOPELESS | {EngineState.CRASH_LOOP}  # at the start: what dies again and again before it was ever ready
+SETTLED = NEVER_READY | {EngineState.READY}
 
 
 class EngineHandle(Protocol):
@@ -218,11 +219,11 @@ class Supervisor:
         self._changed.set()
         self._check_hope()
 
-    def _check_hope(self) -> None:
+    def _check_hope(self, hopeless: frozenset[EngineState] = HOPELESS) -> None:
         """Serving is over when no engine will ever run and none runs elsewhere."""
-        if self._phase == "stopping" or self._plan.routed or self._end.done():
+        if self._phase == "stopping" or self._plan.routed or self._end.done() or not self._statuses:
             return
-        if all(status.state is EngineState.FAILED for status in self._statuses.values()):
+        if all(status.state in hopeless for status in self._statuses.values()):
             self._end.set_exception(wording.explain_hopeless(list(self._statuses.values()), self._home.logs))
 
     # --- gateway
@@ -257,6 +258,9 @@ class Supervisor:
         while any(status.state not in SETTLED for status in self._statuses.values()):
             self._changed.clear()
             await self._changed.wait()
+        self._check_hope(NEVER_READY)
+        if self._end.done():
+            return
         table = roster.plan_table(self._plan.table, self._statuses.values())
         question = await greeting.ask_first(table, self._plan, self.url, self._emit)
         self._phase = "serving"

@@ -200,8 +200,9 @@ async def test_a_model_that_cannot_run_leaves_the_others_alone(home: Home) -> No
     assert tables(home)[-1].models[0].waiting == "failed: the disk filled up (hint: free some space)"
 
 
-async def test_fleet_of_which_nothing_can_run_says_why_and_ends(home: Home) -> None:
-    fleet = Fleet(plan_of("demo"), home, PretendedWorkshop({"demo-0": EngineState.FAILED}))
+@pytest.mark.parametrize("fate", [EngineState.FAILED, EngineState.CRASH_LOOP])
+async def test_fleet_of_which_nothing_can_run_says_why_and_ends(home: Home, fate: EngineState) -> None:
+    fleet = Fleet(plan_of("demo"), home, PretendedWorkshop({"demo-0": fate}))
     with pytest.raises(FleetError) as caught:
         await asyncio.wait_for(fleet.run, DEADLINE_S)
     assert caught.value.message == "demo-0 cannot run: as told"
