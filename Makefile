@@ -20,7 +20,6 @@ help:
 # The locked environment. uv repairs a half-made one by itself; a copy that is up to date costs 50 ms.
 env:
 	@uv="$$($(PYTHON) scripts/get_uv.py)"
-	export REMUDA_UV="$$uv"
 	"$$uv" sync --locked --quiet || {
 	  echo "error: the project environment .venv could not be installed" >&2
 	  echo "hint: the reason is above; check the network, the disk (300 MB) and that .venv is yours, then run it again" >&2
@@ -28,12 +27,10 @@ env:
 	}
 
 up: env
-	@export REMUDA_UV="$$($(PYTHON) scripts/get_uv.py)"
-	exec $(REMUDA) up examples/laptop.yaml
+	@exec $(REMUDA) up examples/laptop.yaml
 
 test: env
-	@export REMUDA_UV="$$($(PYTHON) scripts/get_uv.py)"
-	$(REMUDA) engine install
+	@$(REMUDA) engine install
 	exec .venv/bin/pytest $(ARGS)
 
 check: env
@@ -54,8 +51,7 @@ gen: env
 	.venv/bin/python scripts/features.py
 
 bench: env
-	@export REMUDA_UV="$$($(PYTHON) scripts/get_uv.py)"
-	exec .venv/bin/python -m benchmarks.run $(ARGS)
+	@exec .venv/bin/python -m benchmarks.run $(ARGS)
 
 clean:
 	@rm -rf .venv .tools build .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -55,8 +55,8 @@ _FAILURES: tuple[tuple[re.Pattern[str], str, str], ...] = (
 )
 
 
-def find_uv(environ: Mapping[str, str] | None = None) -> Path:
-    """Find uv: REMUDA_UV, PATH, beside the running Python, `.tools/uv` of a clone of this repository."""
+def find_uv(environ: Mapping[str, str] | None = None, beside: Path = Path(sys.executable).parent) -> Path:
+    """Find uv: REMUDA_UV, the one installed with Remuda (a dependency, so pinned), PATH."""
     env = os.environ if environ is None else environ
     if named := env.get("REMUDA_UV"):
         if os.access(named, os.X_OK):
@@ -64,21 +64,11 @@ def find_uv(environ: Mapping[str, str] | None = None) -> Path:
         raise InstallError(
             f"REMUDA_UV names {named}, which is not an executable file", "unset REMUDA_UV, or correct it"
         )
-    if found := shutil.which("uv", path=env.get("PATH")):
+    if found := shutil.which("uv", path=f"{beside}:{env.get('PATH', '')}"):
         return Path(found)
-    for candidate in _beside():
-        if os.access(candidate, os.X_OK):
-            return candidate
     raise InstallError(
-        "uv, the installer for the engine's environment, was not found",
-        "`pip install uv` (or `make env` in a clone), or name it with REMUDA_UV",
+        "uv, the installer for the engine's environment, was not found", "`pip install uv`, or name it with REMUDA_UV"
     )
-
-
-def _beside() -> list[Path]:
-    clone = Path(__file__).resolve().parents[3]
-    folders = (Path(sys.executable).parent, clone / ".tools/uv", clone / ".tools/uv/bin", Path.home() / ".local/bin")
-    return [folder / "uv" for folder in folders]
 
 
 def run_uv(uv: Path, arguments: Sequence[str], on_line: Callable[[str], None], env: Mapping[str, str]) -> None:

@@ -15,10 +15,11 @@ def make_program(path, text="#!/bin/sh\nexit 0\n"):
     return path
 
 
-def test_the_named_uv_is_taken_before_the_one_on_the_path(tmp_path):
-    named, on_path = make_program(tmp_path / "a/uv"), make_program(tmp_path / "b/uv")
-    assert uv.find_uv({"REMUDA_UV": str(named), "PATH": str(on_path.parent)}) == named
-    assert uv.find_uv({"PATH": str(on_path.parent)}) == on_path
+def test_the_named_uv_is_taken_before_our_own_and_that_before_the_path(tmp_path):
+    named, own, on_path = (make_program(tmp_path / folder / "uv") for folder in "abc")
+    assert uv.find_uv({"REMUDA_UV": str(named), "PATH": str(on_path.parent)}, own.parent) == named
+    assert uv.find_uv({"PATH": str(on_path.parent)}, own.parent) == own
+    assert uv.find_uv({"PATH": str(on_path.parent)}, tmp_path / "none") == on_path
 
 
 def test_a_named_uv_that_is_not_there_is_an_error_not_a_search(tmp_path):
@@ -26,10 +27,9 @@ def test_a_named_uv_that_is_not_there_is_an_error_not_a_search(tmp_path):
         uv.find_uv({"REMUDA_UV": str(tmp_path / "none"), "PATH": os.environ["PATH"]})
 
 
-def test_without_uv_the_way_to_get_it_is_said(monkeypatch):
-    monkeypatch.setattr(uv, "_beside", list)
+def test_without_uv_the_way_to_get_it_is_said(tmp_path):
     with pytest.raises(InstallError) as caught:
-        uv.find_uv({"PATH": "/nonexistent"})
+        uv.find_uv({"PATH": "/nonexistent"}, tmp_path)
     assert "pip install uv" in caught.value.hint
 
 
