@@ -25,7 +25,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Every test here may wait for engines to start; all share one event loop, so that engines can be shared."""
     for item in items:
         if Path(__file__).parent in item.path.parents:
-            item.add_marker(pytest.mark.timeout(420), append=False)
+            item.add_marker(pytest.mark.timeout(600), append=False)
 
 
 @pytest.fixture(scope="session")

@@ -13,8 +13,10 @@ from remuda.engine.installation import Installation
 from remuda.engine.status import EngineState, EngineStatus
 from remuda.engine.supervise import Engine
 
-START_S = 180.0
+START_S = 300.0
 """Longest wait for a start here: 20 s on an idle machine, several times that on a busy one."""
+METRIC_S = 30.0
+"""Longest wait for a counter: the engine counts a moment after it has answered."""
 MAKE_MODEL = Path(__file__).parent / "make_model.py"
 
 
@@ -87,6 +89,14 @@ class Running:
 
     async def text(self, prompt: str, **fields: object) -> str:
         return (await self.complete(prompt, **fields))["choices"][0]["text"]
+
+    async def until_metric(self, name: str, least: float) -> None:
+        """Wait until a counter has reached a value."""
+
+        async def reached() -> bool:
+            return await self.metric(name) >= least
+
+        await poll(reached, METRIC_S)
 
     async def metric(self, name: str) -> float:
         async with httpx.AsyncClient(trust_env=False) as client:

@@ -153,6 +153,7 @@ async def test_a_model_from_the_hub_is_served(hub, fresh_home, installation, sma
     await fetch_weights(model, installation, fresh_home)
     running = launch_plan(plan_engine(model, 0, pick_free_port(), installation, fresh_home), "hub-model")
     status = await running.until_ready()
+    await running.engine.stop()
     assert status.state is EngineState.READY
     assert json.loads((fresh_home.weights / "hf/someone--model@v1/config.json").read_text())["model_type"] == "llama"
 

@@ -29,7 +29,7 @@ async def test_preemption_loses_no_request_and_changes_no_answer(cramped):
     alone = [await cramped.text(prompt, **fields) for prompt in prompts]
     assert await cramped.metric("vllm:num_preemptions_total") == 0
     together = await asyncio.gather(*(cramped.text(prompt, **fields) for prompt in prompts))
-    assert await cramped.metric("vllm:num_preemptions_total") > 0
+    await cramped.until_metric("vllm:num_preemptions_total", 1)
     assert together == alone
 
 
