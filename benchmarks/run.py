@@ -37,9 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the servers are stopped
     try:
-        if options.realtime:
-            take_the_cores()
-        with open_bench() as bench:
+        with open_bench(options.realtime) as bench:
             result = _measure(bench, options)
     except BenchError as problem:
         print(f"error: {problem}", file=sys.stderr)
@@ -48,15 +46,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     if options.save:
         _save(result, options.save)
     return 1 if result["failures"] else 0
-
-
-def take_the_cores() -> None:
-    """Everything started from here runs before ordinary processes. CPU figures become nearly those of a quiet machine;
-    the kernel still gives 5 % of the time to the others, in pieces of 50 ms, which shows in p99 delays."""
-    try:
-        os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(1))
-    except PermissionError:
-        raise BenchError("real-time priority is not allowed\nhint: --realtime needs root") from None
 
 
 def latest_result() -> Path:
