@@ -20,7 +20,8 @@ help:
 # The locked environment. uv repairs a half-made one by itself; a copy that is up to date costs 50 ms.
 env:
 	@uv="$$($(PYTHON) scripts/get_uv.py)"
-	"$$uv" sync --locked --quiet || {
+	# Compiled once here, or every command would compile again where Python may not write.
+	UV_COMPILE_BYTECODE=1 "$$uv" sync --locked --quiet || {
 	  echo "error: the project environment .venv could not be installed" >&2
 	  echo "hint: the reason is above; check the network, the disk (300 MB) and that .venv is yours, then run it again" >&2
 	  exit 1
