@@ -72,9 +72,10 @@ def route_to(engines: list[DoubleEngine], **fields) -> ModelRoute:
 async def open_site(engines: int = 1, table: Table | None = None, **settings) -> AsyncIterator[Site]:
     doubles = [await DoubleEngine().start() for _ in range(engines)]
     gateway = Gateway(dataclasses.replace(QUIET, **settings))
-    gateway.apply(table or Table(models=(route_to(doubles),)))
-    site = Site(gateway, await gateway.start(), doubles)
+    site = Site(gateway, 0, doubles)
     try:
+        gateway.apply(table or Table(models=(route_to(doubles),)))
+        site.port = await gateway.start()
         yield site
     finally:
         for wire in site.wires:

@@ -118,10 +118,10 @@ async def test_malformed_chunks_are_refused_and_the_connection_closed(site, chun
     "path",
     [
         "/v1/../metrics", "/v1//completions", "/v1/completions/", "/%76%31/completions", "/v1/%63ompletions",
-        "/v1/completions%00", "/v1/completions;x", "/v1/completions%2f..%2f..%2fsleep", "/./v1/completions", "//v1/completions",
-        "/V1/completions", "/v1\\completions", "/sleep", "/wake_up", "/v1/load_lora_adapter", "/scale_elastic_ep",
-        "/reset_prefix_cache",
-        "/inference/v1/abort_requests", "/collective_rpc", "/pause", "/resume", "/invocations", "/server_info",
+        "/v1/completions%00", "/v1/completions;x", "/v1/completions%2f..%2f..%2fsleep", "/./v1/completions",
+        "//v1/completions", "/V1/completions", "/v1\\completions", "/sleep", "/wake_up", "/v1/load_lora_adapter",
+        "/scale_elastic_ep", "/reset_prefix_cache", "/inference/v1/abort_requests", "/collective_rpc", "/pause",
+        "/resume", "/invocations", "/server_info",
     ],
 )  # fmt: skip
 async def test_only_exact_known_paths_reach_an_engine(site, path):

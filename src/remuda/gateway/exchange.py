@@ -132,6 +132,8 @@ class Exchange(Run):
 
     def write_answer(self, status: int, headers: bytes, body: bytes) -> None:
         """A whole answer of our own. `headers` are complete lines."""
+        if not self.body_read and self.connection.take_body(self.head, self.length) is not None:
+            self.body_read = True  # it was here already: nothing is left between this answer and the next request
         if self.gateway.draining or not self.body_read:
             self.keep_alive = False
         self.status = status
