@@ -50,9 +50,9 @@ def small_model(installation: Installation, tmp_path_factory: pytest.TempPathFac
 
 
 @pytest.fixture(scope="session")
-def adapter(small_model: Path) -> Path:
-    """A LoRA adapter of that model."""
-    return next(path.parent for path in sorted(small_model.rglob("adapter_config.json")))
+def adapters(small_model: Path) -> dict[str, Path]:
+    """Its LoRA adapters by the names of their folders."""
+    return {path.parent.name: path.parent for path in sorted(small_model.rglob("adapter_config.json"))}
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
@@ -86,10 +86,10 @@ async def launch_plan() -> AsyncIterator[Callable[..., Running]]:
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
-async def shared(launch: Callable[..., Running], small_model: Path, adapter: Path) -> Running:
-    """One engine with an adapter, for everything that does not hurt it."""
-    adapters = [{"name": "tuned", "source": f"file://{adapter}"}]
-    model = make_document("small", small_model, maxModelLen=2048, maxNumSeqs=16, adapters=adapters, maxAdapterRank=64)
+async def shared(launch: Callable[..., Running], small_model: Path, adapters: dict[str, Path]) -> Running:
+    """One engine with its adapters, for everything that does not hurt it."""
+    listed = [{"name": name, "source": f"file://{path}"} for name, path in adapters.items()]
+    model = make_document("small", small_model, maxModelLen=2048, maxNumSeqs=16, adapters=listed, maxAdapterRank=64)
     model = model.model_copy(update={"spec": model.spec.model_copy(update={"aliases": ("little",)})})
     running = launch(model)
     await running.until_ready()
