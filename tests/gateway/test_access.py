@@ -125,7 +125,7 @@ async def test_mode_open_asks_nobody(sites):
 
 
 async def test_network_address_without_keys_is_refused():
-    with pytest.raises(GatewayError, match="refusing to listen on 0.0.0.0"):
+    with pytest.raises(GatewayError, match=r"refusing to listen on 0\.0\.0\.0"):
         async with open_site(host="0.0.0.0"):
             pass
 

@@ -11,7 +11,8 @@ from tests.gateway.wire import complete, get, post
 from remuda.gateway.table import Table
 
 FORWARDED = [
-    "/v1/chat/completions", "/v1/completions", "/v1/responses", "/v1/messages", "/v1/messages/count_tokens", "/tokenize", "/detokenize",
+    "/v1/chat/completions", "/v1/completions", "/v1/responses", "/v1/messages",
+    "/v1/messages/count_tokens", "/tokenize", "/detokenize",
 ]  # fmt: skip
 POOLING = {"/v1/embeddings": "embedding", "/v1/score": "score", "/v1/rerank": "rerank", "/classify": "classify"}
 
@@ -209,7 +210,8 @@ async def test_new_table_takes_effect_without_disturbing_a_connection(site):
 # ---- audio
 
 AUDIO = (
-    b"--B\r\ncontent-disposition: form-data; name=\"file\"; filename=\"a.wav\"\r\ncontent-type: audio/wav\r\n\r\n\x00\x01--Bx\r\n"
+    b"--B\r\ncontent-disposition: form-data; name=\"file\"; filename=\"a.wav\"\r\n"
+    b"content-type: audio/wav\r\n\r\n\x00\x01--Bx\r\n"
     b"--B\r\ncontent-disposition: form-data; name=\"model\"\r\n\r\n%b\r\n--B--\r\n"
 )  # fmt: skip
 
@@ -261,6 +263,10 @@ async def test_other_content_type_is_refused(site):
     assert (response.status, response.error["code"]) == (415, "unsupported_media_type")
 
 
+def picture(url: str) -> dict:
+    return {"messages": [{"content": [{"type": "image_url", "image_url": {"url": url}}]}]}
+
+
 @pytest.mark.parametrize(
     ("fields", "status"),
     [
@@ -270,8 +276,8 @@ async def test_other_content_type_is_refused(site):
         pytest.param({"n": 2}, 200, id="n"),
         pytest.param({"n": 1000}, 400, id="n too large"),
         pytest.param({"chat_template": "{{ x }}"}, 400, id="template"),
-        pytest.param({"messages": [{"content": [{"type": "image_url", "image_url": {"url": "http://169.254.169.254/"}}]}]}, 400, id="image address"),
-        pytest.param({"messages": [{"content": [{"type": "image_url", "image_url": {"url": "data:image/png;base64,AA=="}}]}]}, 200, id="inline image"),
+        pytest.param(picture("http://169.254.169.254/"), 400, id="image address"),
+        pytest.param(picture("data:image/png;base64,AA=="), 200, id="inline image"),
     ],
 )  # fmt: skip
 async def test_fields_with_power_over_others_are_refused(site, fields, status):
