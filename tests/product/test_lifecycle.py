@@ -1,5 +1,6 @@
 """`remuda up` from the first line to the last process: in a terminal, detached, killed."""
 
+import json
 import os
 import re
 import signal
@@ -132,7 +133,7 @@ def check_tools(machine: Machine) -> None:
     status = machine.run("status")
     assert re.search(r"gateway listening at http://127\.0\.0\.1:\d+/v1, no API key needed", status.out)
     assert re.search(r"-0 +ready ", status.out)
-    snapshot = machine.status()
+    snapshot = json.loads(machine.run("status", "--json").out)
     engine = snapshot["engines"][0]
     assert (snapshot["phase"], engine["state"], engine["restarts"]) == ("serving", "ready", 0)
     assert engine["kv_tokens"] > 0

@@ -15,11 +15,13 @@ pytestmark = pytest.mark.req("A1")
 MODEL = "remuda-demo"
 QUESTION = "What is Remuda?"
 GREEDY: dict[str, Any] = {"model": MODEL, "temperature": 0, "max_tokens": 40}
+LONG = {**GREEDY, "max_tokens": 200}
 WEATHER = {
     "type": "function",
     "function": {
         "name": "get_weather",
         "description": "Get the weather of a city",
+        "strict": True,
         "parameters": {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]},
     },
 }
@@ -100,7 +102,8 @@ def test_json_schema(client: OpenAI) -> None:
         response_format={"type": "json_schema", "json_schema": {"name": "person", "schema": PERSON, "strict": True}},
         model=MODEL,
         temperature=0,
-        max_tokens=200,
+        frequency_penalty=1,  # a small model likes to go on with blanks, which the grammar allows
+        max_tokens=400,
     )
     person = json.loads(answer.choices[0].message.content or "")
     assert sorted(person) == ["age", "name"]
@@ -108,7 +111,7 @@ def test_json_schema(client: OpenAI) -> None:
 
 def test_tools(client: OpenAI) -> None:
     answer = client.chat.completions.create(
-        messages=asked("What is the weather in Paris?"), tools=[WEATHER], tool_choice="required", **GREEDY
+        messages=asked("What is the weather in Paris?"), tools=[WEATHER], tool_choice="required", **LONG
     )
     calls = answer.choices[0].message.tool_calls or []
     assert [call.function.name for call in calls if call.type == "function"] == ["get_weather"]
@@ -116,7 +119,7 @@ def test_tools(client: OpenAI) -> None:
 
 def test_tools_in_a_stream(client: OpenAI) -> None:
     stream = client.chat.completions.create(
-        messages=asked("What is the weather in Paris?"), tools=[WEATHER], tool_choice="required", stream=True, **GREEDY
+        messages=asked("What is the weather in Paris?"), tools=[WEATHER], tool_choice="required", stream=True, **LONG
     )
     calls = [call for chunk in stream if chunk.choices for call in chunk.choices[0].delta.tool_calls or []]
     assert calls[0].function
@@ -155,26 +158,19 @@ def test_greedy_text_and_token_ids_are_those_of_the_engine(client: OpenAI, direc
 
 
 def test_streamed_events_are_those_of_the_engine(client: OpenAI, direct: OpenAI) -> None:
-    """Byte for byte, but for what names the single answer."""
+    """All but the single answer's name and how many tokens vLLM put into one event, which changes from run to run."""
 
-    def events(each: OpenAI) -> list[bytes]:
+    def read(each: OpenAI) -> tuple[str, dict[str, Any]]:
         body = {"prompt": "Once upon a time", "stream": True, "seed": 1, **GREEDY}
         with httpx.stream("POST", f"{each.base_url}completions", json=body, trust_env=False) as response:
-            raw = b"".join(response.iter_raw())
-        anonymous = [_anonymise(event) for event in raw.split(b"\n\n")]
-        assert anonymous[-2:] == [b"data: [DONE]", b""]
-        return anonymous
+            assert response.headers["content-type"] == "text/event-stream; charset=utf-8"
+            events = b"".join(response.iter_raw()).split(b"\n\n")
+        assert events[-2:] == [b"data: [DONE]", b""]
+        chunks = [json.loads(event.removeprefix(b"data: ")) for event in events[:-2]]
+        last = {name: value for name, value in chunks[-1].items() if name not in {"id", "created", "choices"}}
+        return "".join(chunk["choices"][0]["text"] for chunk in chunks), last
 
-    assert b"".join(events(client)) == b"".join(events(direct))
-
-
-def _anonymise(event: bytes) -> bytes:
-    if not event.startswith(b"data: {"):
-        return event
-    chunk = json.loads(event[len(b"data: ") :])
-    for name in ("id", "created"):
-        event = event.replace(json.dumps(chunk[name]).encode(), b"")
-    return event
+    assert read(client) == read(direct)
 
 
 def test_cancelled_stream_ends_in_the_engine(client: OpenAI, busy_machine: Machine) -> None:

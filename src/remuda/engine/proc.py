@@ -21,6 +21,7 @@ class ProcessStat:
     """R running, S sleeping, T stopped, Z dead but not collected …"""
     group: int
     cpu_s: float
+    """Its own and that of its children which have ended: a compiler that is done must not look like time undone."""
     started_ticks: int
     """With the pid, names one process for good: pids are used again."""
 
@@ -38,7 +39,7 @@ def read_stat(pid: int) -> ProcessStat | None:
         name=text[text.find("(") + 1 : name_end],
         state=rest[0],
         group=int(rest[2]),
-        cpu_s=(int(rest[11]) + int(rest[12])) / _TICKS_PER_S,
+        cpu_s=sum(map(int, rest[11:15])) / _TICKS_PER_S,
         started_ticks=int(rest[19]),
     )
 

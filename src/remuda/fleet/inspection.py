@@ -19,6 +19,7 @@ class View:
 
     plan: FleetPlan
     url: str
+    asks_for_keys: bool
     phase: str
     started_at: float
     gateway: GatewayStatus
@@ -60,7 +61,7 @@ def _describe_gateway(view: View, outcomes: dict[str, int] | None) -> GatewaySna
         state=str(status.state),
         reason=status.reason,
         url=view.url,
-        auth="keys" if view.plan.needs_key else "open",
+        auth="keys" if view.asks_for_keys else "open",
         pid=status.pid,
         requests=outcomes,
         restarts=status.restarts,

@@ -88,6 +88,7 @@ class Supervisor:
         self._engines: dict[str, EngineHandle] = {}
         self._statuses: dict[str, EngineStatus] = {}
         self._stored_keys = plan.stored_keys
+        self._asks_for_keys = plan.needs_key
         self._reservations: list[ports.Reservation] = []
         self._followers: set[asyncio.Queue[events.AnyEvent | None]] = set()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -237,6 +238,8 @@ class Supervisor:
         async for keys in TenantStore.of_machine(self._home.state).watch():
             if keys != self._stored_keys:
                 self._stored_keys = keys
+                # A gateway that asked for keys goes on asking when the last one is revoked: nothing opens by itself.
+                self._asks_for_keys = self._asks_for_keys or (bool(keys) and self._plan.settings.auth != "open")
                 self._push_table()
 
     def _on_gateway(self, status: GatewayStatus) -> None:
@@ -266,7 +269,7 @@ class Supervisor:
         self._phase = "serving"
         self._write_record()
         self._emit(
-            wording.describe_ready(self.url, table, self._statuses.values(), question, needs_key=self._plan.needs_key)
+            wording.describe_ready(self.url, table, self._statuses.values(), question, needs_key=self._asks_for_keys)
         )
 
     # --- what others may ask (control.Desk)
@@ -277,6 +280,7 @@ class Supervisor:
             inspection.View(
                 plan=self._plan,
                 url=self.url,
+                asks_for_keys=self._asks_for_keys,
                 phase=self._phase,
                 started_at=self._started_at,
                 gateway=self._gateway.status,
