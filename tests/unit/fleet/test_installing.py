@@ -1,0 +1,87 @@
+"""The child that installs: what it tells, and that it goes when it is told to."""
+
+import asyncio
+import os
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from remuda.engine.build import Progress
+from remuda.engine.errors import InstallError
+from remuda.engine.home import Home
+from remuda.fleet import installing
+
+DEADLINE_S = 20.0
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
+    monkeypatch.setenv("REMUDA_HOME", str(tmp_path))
+    return Home.from_environment()
+
+
+async def test_refusal_of_the_child_is_raised_here(home: Home) -> None:
+    with pytest.raises(InstallError) as caught:
+        await installing.install(home, "0.0.1", "cpu", lambda _: None)
+    assert "lock file for vLLM 0.0.1" in caught.value.message
+
+
+async def test_missing_installer_is_told(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REMUDA_UV", "/nowhere/uv")
+    with pytest.raises(InstallError, match="REMUDA_UV names /nowhere/uv"):
+        await installing.install(home, "0.32.0", "cpu", lambda _: None)
+
+
+async def test_cancelled_installation_leaves_no_process(
+    home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The installer hangs; cancelling ends it and the child above it."""
+    hanging = tmp_path / "uv"
+    pid_file = tmp_path / "pid"
+    hanging.write_text(f"#!{sys.executable}\nimport os, signal\nopen({str(pid_file)!r}, 'w').write(str(os.getpid()))\n"
+                       "print('started', flush=True)\nsignal.pause()\n")  # fmt: skip
+    hanging.chmod(0o755)
+    monkeypatch.setenv("REMUDA_UV", str(hanging))
+    monkeypatch.setattr("shutil.disk_usage", lambda _: (0, 0, 1 << 50))
+    began = asyncio.Event()
+    told: list[Progress] = []
+
+    def report(progress: Progress) -> None:
+        told.append(progress)
+        began.set()
+
+    task = asyncio.create_task(installing.install(home, "0.32.0", "cpu", report))
+    async with asyncio.timeout(DEADLINE_S):
+        await began.wait()
+        await asyncio.to_thread(wait_for_pid, pid_file)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert not is_running(read_pid(pid_file))
+    assert list_leftovers(home) == []
+
+
+def wait_for_pid(path: Path) -> None:
+    """The installer runs; the caller bounds the wait."""
+    while not read_pid(path):
+        time.sleep(0.02)
+
+
+def read_pid(path: Path) -> int:
+    text = path.read_text() if path.exists() else ""
+    return int(text) if text else 0
+
+
+def is_running(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return "Z" not in Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+
+
+def list_leftovers(home: Home) -> list[str]:
+    """Half-made environments."""
+    return [path.name for path in home.engines.iterdir() if not path.name.endswith(".lock")]

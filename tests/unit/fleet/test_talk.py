@@ -1,0 +1,136 @@
+import contextlib
+import http.server
+import json
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from remuda.cli import main
+from remuda.fleet import talk
+
+Reply = tuple[int, bytes]
+PIECES = [
+    {"choices": [{"delta": {"role": "assistant", "content": ""}}]},
+    {"choices": [{"delta": {"content": "Hel"}}]},
+    {"choices": [{"delta": {"content": "lo."}}]},
+    {"choices": [], "usage": {"completion_tokens": 2}},
+]
+
+
+def render_stream(*pieces: object) -> bytes:
+    return b"".join(b"data: %b\n\n" % json.dumps(piece).encode() for piece in pieces) + b"data: [DONE]\n\n"
+
+
+class Server:
+    """Answers everything alike, and remembers what it was asked."""
+
+    def __init__(self, reply: Reply) -> None:
+        asked: list[tuple[str, dict[str, object], str]] = []
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+                asked.append((self.path, body, self.headers.get("authorization", "")))
+                self.send_response(reply[0])
+                self.end_headers()
+                self.wfile.write(reply[1])
+
+            def do_GET(self) -> None:
+                self.send_response(200)
+                self.end_headers()
+                self.wfile.write(b'{"data": [{"id": "demo"}]}')
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        self.asked = asked
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server.server_address[1]}"
+
+
+@contextlib.contextmanager
+def serving(status: int, body: bytes) -> Iterator[Server]:
+    server = Server((status, body))
+    thread = threading.Thread(target=server.server.serve_forever)
+    thread.start()
+    yield server
+    server.server.shutdown()
+    thread.join()
+    server.server.server_close()
+
+
+async def ask(url: str, **options: bool) -> list[talk.Piece]:
+    messages = [{"role": "user", "content": "Hi"}]
+    return [piece async for piece in talk.stream_answer(talk.Address(url, "key"), "demo", messages, **options)]
+
+
+async def test_answer_comes_in_pieces_and_is_counted() -> None:
+    with serving(200, render_stream(*PIECES)) as server:
+        pieces = await ask(server.url)
+    assert "".join(piece.text for piece in pieces) == "Hello."
+    assert pieces[-1].tokens == 2
+    path, body, authorization = server.asked[0]
+    assert (path, authorization) == ("/v1/chat/completions", "Bearer key")
+    assert (body["model"], body["messages"]) == ("demo", [{"role": "user", "content": "Hi"}])
+
+
+async def test_model_without_chat_completes_text() -> None:
+    with serving(200, render_stream({"choices": [{"text": "there"}]})) as server:
+        pieces = await ask(server.url, chat=False)
+    assert [piece.text for piece in pieces] == ["there"]
+    assert (server.asked[0][0], server.asked[0][1]["prompt"]) == ("/v1/completions", "Hi")
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "message"),
+    [
+        (401, b'{"error": {"message": "No API key was sent."}}', "No API key was sent. (status 401)\nhint: set REMUDA"),
+        (503, b'{"error": {"message": "not ready: loading weights"}}', "not ready: loading weights (status 503)"),
+        (502, b"<html>", "<html> (status 502)"),
+        (200, render_stream({"error": {"message": "the engine died"}}), "the engine died"),
+    ],
+    ids=["key", "not-ready", "not-json", "in-band"],
+)
+async def test_refusals_are_told(status: int, body: bytes, message: str) -> None:
+    with serving(status, body) as server, pytest.raises(talk.TalkError) as caught:
+        await ask(server.url)
+    assert str(caught.value).startswith(message)
+
+
+async def test_nobody_there_is_told() -> None:
+    with serving(200, b"") as server:
+        url = server.url
+    with pytest.raises(talk.TalkError, match="nothing answers at"):
+        await ask(url)
+
+
+def test_chat_once(capsys: pytest.CaptureFixture[str]) -> None:
+    with serving(200, render_stream(*PIECES)) as server:
+        assert main.run_command(["chat", "--url", f"{server.url}/v1/", "-s", "Be brief", "-m", "Hi"]) == 0
+    assert capsys.readouterr().out == "Hello.\n"
+    assert server.asked[0][1]["messages"] == [
+        {"role": "system", "content": "Be brief"},
+        {"role": "user", "content": "Hi"},
+    ]
+    assert server.asked[0][1]["model"] == "demo"
+
+
+def test_conversation_remembers_and_starts_over(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = iter(["One", "", "Two", "/new", "Three"])
+
+    def type_next(_prompt: str) -> str:
+        try:
+            return next(said)
+        except StopIteration:
+            raise EOFError from None
+
+    monkeypatch.setattr("builtins.input", type_next)
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
+    with serving(200, render_stream(*PIECES)) as server:
+        assert main.run_command(["chat", "--url", server.url]) == 0
+    roles = [[message["content"] for message in asked[1]["messages"]] for asked in server.asked]  # type: ignore[union-attr,index]
+    assert roles == [["One"], ["One", "Hello.", "Two"], ["Three"]]
+    assert capsys.readouterr().out.count("Hello.") == 3
