@@ -245,11 +245,14 @@ class GeneratedRelay(Relay):
         super().__init__(exchange, upstream)
         self._translation = simple.GeneratedStream(model)
 
-    def frame(self, payload: bytes) -> bytes:
-        super().frame(payload)  # counts what the engine said
+    def take(self, payload: bytes) -> None:
+        self.recent.append(payload)
+        self.events += payload.count(b"\n\n")
+        self.bytes += len(payload)
         try:
             said = self._translation.feed(payload)
         except ValueError as error:
             self.trouble = f"its events make no sense ({error})"
-            return b""
-        return b"%x\r\n%b\r\n" % (len(said), said) if said and self.chunked else said
+            return
+        if said:
+            self.write(b"%x\r\n%b\r\n" % (len(said), said) if self.chunked else said)

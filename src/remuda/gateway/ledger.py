@@ -88,7 +88,7 @@ class Ledger:
 
     def count_stream(self, exchange: Exchange, relay: "Relay") -> None:
         """The same of a stream, and its pace."""
-        self.count_answer(exchange, relay.bytes, read_usage(relay.usage))
+        self.count_answer(exchange, relay.bytes, read_usage(relay.ending))
         exchange.events = relay.events
         if relay.events > 1:
             counts = self._models[exchange.model_name]

@@ -2,10 +2,11 @@
 
 The head is rendered anew and goes out together with the first bytes of the body. Event streams are cut at event ends
 only: the tail of an unfinished event waits, so that an error can be said in-band if the engine dies. Per read: one
-count, two searches for vLLM's own endings, one write. Called by `flow`.
+count, one write. Called by `flow`.
 """
 
 import re
+from collections import deque
 from time import monotonic
 from typing import TYPE_CHECKING, Final
 
@@ -29,6 +30,8 @@ _VLLM_USAGE: Final = re.compile(
 )
 _USAGE_MARK: Final = b'"usage":{'
 _CHUNK: Final = b"%x\r\n%b\r\n"
+_RECENT: Final = 4
+"""Reads kept until the end of a stream: its ending is looked at once, not every event."""
 _BODILESS: Final = frozenset({204, 304})
 _LAST_CHUNK: Final = b"0\r\n\r\n"
 
@@ -109,12 +112,14 @@ class Relay:
     events = 0
     last_s = 0.0
     tail = b""
-    usage = b""
+    ending = b""
+    """The last reads: what an engine says of its end, and the usage, stand there."""
 
     def __init__(self, exchange: Exchange, upstream: "Upstream") -> None:
         self.exchange = exchange
         self.upstream = upstream
         self.write = exchange.connection.transport.write
+        self.recent: deque[bytes] = deque(maxlen=_RECENT)
         self.streams = upstream.streams
         self.bytes = 0
         self.finished: Signal[None] = Signal()
@@ -122,14 +127,10 @@ class Relay:
     async def run(self, idle_timeout_s: float) -> None:
         """From the head to the last byte."""
         exchange, upstream = self.exchange, self.upstream
-        head = render_head(exchange, upstream, self._choose_framing())
+        self.write(render_head(exchange, upstream, self._choose_framing()))
         first = upstream.take_parts()
-        if self.streams:
-            first = self._cut_event(first)
         if first:
-            self.write(head + self.frame(first))
-        else:
-            self.write(head)
+            self.take(first)
         if upstream.complete:
             self.end()
         else:
@@ -162,27 +163,20 @@ class Relay:
         self.tail = payload[end:]
         return payload[:end]
 
-    def frame(self, payload: bytes) -> bytes:
-        """Count what passes by looking at its bytes, and frame it."""
-        if self.streams:
-            self.events += payload.count(b"\n\n")
-            if markers.ABORT in payload or payload.startswith(markers.IN_BAND_ERROR):
-                self.trouble = "the engine was stopped"
-        if _USAGE_MARK in payload:
-            self.usage = payload
-        size = len(payload)
-        self.bytes += size
-        return b"%x\r\n%b\r\n" % (size, payload) if self.chunked else payload
-
     # ---- from upstream
 
     def take(self, payload: bytes) -> None:
-        """One read's worth of the body."""
-        if self.streams and (self.tail or not payload.endswith(b"\n\n")):
-            payload = self._cut_event(payload)
-            if not payload:
-                return
-        self.write(self.frame(payload))
+        """One read's worth of the body: hold back half an event, count, frame, write."""
+        if self.streams:
+            if self.tail or payload[-2:] != b"\n\n":
+                payload = self._cut_event(payload)
+                if not payload:
+                    return
+            self.events += payload.count(b"\n\n")
+        self.recent.append(payload)
+        size = len(payload)
+        self.bytes += size
+        self.write(b"%x\r\n%b\r\n" % (size, payload) if self.chunked else payload)
 
     def end(self) -> None:
         """The answer is complete."""
@@ -208,6 +202,9 @@ class Relay:
 
     def _finish(self) -> None:
         self.last_s = monotonic()
+        self.ending = ending = b"".join(self.recent)
+        if self.streams and not self.trouble and (markers.ABORT in ending or markers.IN_BAND_ERROR in ending):
+            self.trouble = "the engine was stopped"
         self.finished.set(None)
 
     # ---- from the client's side
