@@ -45,7 +45,7 @@ class Contestant:
     """Streams it can carry on one core without falling behind; more would measure its queue."""
     rate_most: float = 1000.0
     """Requests per second, likewise."""
-    ready_s: float = 60.0
+    ready_s: float = 180.0
 
 
 NGINX_CONF = """\
