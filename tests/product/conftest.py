@@ -11,10 +11,12 @@ from remuda.engine.install import install_engine
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Every test here may wait for engines to start."""
-    for item in items:
-        if Path(__file__).parent in item.path.parents:
-            item.add_marker(pytest.mark.timeout(300), append=False)
+    """Every test here may wait for engines to start; those that start their own come first."""
+    ours = [item for item in items if Path(__file__).parent in item.path.parents]
+    for item in ours:
+        item.add_marker(pytest.mark.timeout(600), append=False)
+    ours.sort(key=lambda item: "busy_machine" in getattr(item, "fixturenames", ()))
+    items[:] = [item for item in items if item not in ours] + ours
 
 
 @pytest.fixture(scope="session")

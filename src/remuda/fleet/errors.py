@@ -29,6 +29,7 @@ _HINTS = {
     errno.EDQUOT: "your disk quota is used up: free some space, or set REMUDA_HOME to another disk",
     errno.EACCES: "choose a folder you can write to: REMUDA_HOME=/path remuda …",
     errno.EPERM: "choose a folder you can write to: REMUDA_HOME=/path remuda …",
+    errno.ENOENT: "choose a folder that can be made: REMUDA_HOME=/path remuda …",
     errno.EROFS: "the disk is read-only: set REMUDA_HOME to a folder you can write to",
     errno.EMFILE: "raise the limit of open files: ulimit -n 65536",
     errno.ENOMEM: "free some memory, or serve fewer replicas",

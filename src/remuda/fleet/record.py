@@ -83,8 +83,10 @@ def claim_home(folder: Path) -> Iterator[None]:
     try:
         _take(lock, folder)
         clean_leftovers(folder)
-        yield
-        clean_leftovers(folder)
+        try:
+            yield
+        finally:
+            clean_leftovers(folder)
     finally:
         os.close(lock)
 

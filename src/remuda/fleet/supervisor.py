@@ -87,6 +87,7 @@ class Supervisor:
         self._started_at = time.time()
         self._engines: dict[str, EngineHandle] = {}
         self._statuses: dict[str, EngineStatus] = {}
+        self._refusals: dict[str, RemudaError] = {}
         self._stored_keys = plan.stored_keys
         self._asks_for_keys = plan.needs_key
         self._reservations: list[ports.Reservation] = []
@@ -204,7 +205,8 @@ class Supervisor:
 
     def _fail(self, name: str, error: RemudaError) -> None:
         known = self._statuses[name]
-        reason = f"{error.message} (hint: {error.hint})" if error.hint else error.message
+        self._refusals[name] = error
+        reason = wording.render_failure(error)
         self._on_engine(
             EngineStatus(name, known.model, EngineState.FAILED, reason, known.host, known.port, since=time.time())
         )
@@ -225,7 +227,9 @@ class Supervisor:
         if self._phase == "stopping" or self._plan.routed or self._end.done() or not self._statuses:
             return
         if all(status.state in hopeless for status in self._statuses.values()):
-            self._end.set_exception(wording.explain_hopeless(list(self._statuses.values()), self._home.logs))
+            self._end.set_exception(
+                wording.explain_hopeless(list(self._statuses.values()), self._refusals, self._home.logs)
+            )
 
     # --- gateway
 

@@ -1,9 +1,10 @@
 """How the fleet's states read: statuses in, events and messages out. Pure; called by `supervisor`."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from remuda.engine.status import EngineState, EngineStatus
+from remuda.errors import RemudaError
 from remuda.fleet import events
 from remuda.fleet.errors import FleetError
 from remuda.fleet.gateway_child import GatewayState, GatewayStatus
@@ -100,11 +101,20 @@ def pick_model(table: Table, capability: str) -> str:
     return route.served_name if route else ""
 
 
-def explain_hopeless(statuses: list[EngineStatus], logs: Path) -> FleetError:
-    """Why nothing can be served."""
+def render_failure(error: RemudaError) -> str:
+    """An error as the reason of a state: what to do stands beside what happened."""
+    return f"{error.message} ({error.hint})" if error.hint else error.message
+
+
+def explain_hopeless(statuses: Sequence[EngineStatus], refusals: Mapping[str, RemudaError], logs: Path) -> FleetError:
+    """Why nothing can be served. One reason for all engines is told once, with its own hint."""
+    causes = {(error.message, error.hint) for error in refusals.values()}
+    if len(causes) == 1 and len(refusals) == len(statuses):
+        message, hint = causes.pop()
+        return FleetError(message, hint)
     if len(statuses) == 1:
-        message = f"{statuses[0].id} cannot run: {statuses[0].reason}"
+        told = f"{statuses[0].id} cannot run: {statuses[0].reason}"
     else:
         lines = "\n".join(f"{status.id}: {status.reason}" for status in statuses)
-        message = f"none of the {len(statuses)} engines can run\n{lines}"
-    return FleetError(message, f"`remuda logs` shows what they said ({logs})")
+        told = f"none of the {len(statuses)} engines can run\n{lines}"
+    return FleetError(told, f"`remuda logs` shows what they said ({logs})")

@@ -1,3 +1,4 @@
+import contextlib
 import os
 import signal
 import subprocess
@@ -46,10 +47,11 @@ def test_second_claim_is_refused_and_names_the_first(tmp_path: Path) -> None:
     assert not record.is_claimed(tmp_path)
 
 
-def test_nothing_is_left_after_a_claim(tmp_path: Path) -> None:
-    with record.claim_home(tmp_path):
+def test_nothing_is_left_after_a_claim_that_failed(tmp_path: Path) -> None:
+    with contextlib.suppress(FleetError), record.claim_home(tmp_path):
         record.write_record(tmp_path, record.describe_self("", (), {}))
         (tmp_path / record.SOCKET_NAME).touch()
+        raise FleetError("the port is taken")
     assert sorted(path.name for path in tmp_path.iterdir()) == [record.LOCK_NAME]
 
 

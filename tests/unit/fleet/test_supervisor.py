@@ -196,8 +196,8 @@ async def test_a_model_that_cannot_run_leaves_the_others_alone(home: Home) -> No
     workshop = PretendedWorkshop(unprepared=("broken",))
     async with ready_fleet(home, workshop, "broken", "demo") as (_, ready):
         assert ready.models == ("demo",)
-        assert ready.failed == ("broken-0: the disk filled up (hint: free some space)",)
-    assert tables(home)[-1].models[0].waiting == "failed: the disk filled up (hint: free some space)"
+        assert ready.failed == ("broken-0: the disk filled up (free some space)",)
+    assert tables(home)[-1].models[0].waiting == "failed: the disk filled up (free some space)"
 
 
 @pytest.mark.parametrize("fate", [EngineState.FAILED, EngineState.CRASH_LOOP])

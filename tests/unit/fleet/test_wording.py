@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 
 from remuda.engine.status import EngineState, EngineStatus
+from remuda.errors import RemudaError
 from remuda.fleet import events, wording
 from remuda.fleet.gateway_child import GatewayState, GatewayStatus
 from remuda.gateway.settings import GatewaySettings
@@ -79,7 +80,16 @@ def test_ready_names_what_serves_and_what_does_not() -> None:
 
 
 def test_hopeless_fleet_lists_every_reason() -> None:
-    one = wording.explain_hopeless([status(EngineState.FAILED, "no such file")], Path("/logs"))
+    one = wording.explain_hopeless([status(EngineState.FAILED, "no such file")], {}, Path("/logs"))
     assert one.message == "demo-0 cannot run: no such file"
-    two = wording.explain_hopeless([status(EngineState.FAILED, "a"), status(EngineState.FAILED, "b")], Path("/logs"))
+    two = wording.explain_hopeless(
+        [status(EngineState.FAILED, "a"), status(EngineState.FAILED, "b")], {}, Path("/logs")
+    )
     assert two.message == "none of the 2 engines can run\ndemo-0: a\ndemo-0: b"
+
+
+def test_one_reason_for_all_engines_is_told_once_with_its_hint() -> None:
+    error = RemudaError("the disk is full", "free some space")
+    failed = [status(EngineState.FAILED, wording.render_failure(error))] * 2
+    told = wording.explain_hopeless(failed, {"demo-0": error, "demo-1": error}, Path("/logs"))
+    assert str(told) == "the disk is full\nhint: free some space"
