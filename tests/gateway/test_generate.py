@@ -33,6 +33,13 @@ async def test_generate_has_its_defaults_and_answers_text_and_tokens(site):
 
 
 @pytest.mark.req("A2")
+async def test_engine_is_told_json_whatever_curl_calls_it(site):
+    asked = generate().replace(b"application/json", b"application/x-www-form-urlencoded")
+    assert (await site.ask(asked)).status == 200
+    assert site.engine.requests[0].headers["content-type"] == "application/json"
+
+
+@pytest.mark.req("A2")
 async def test_generate_streams(site):
     response = await site.ask(generate(stream=True))
     events = [json.loads(line[6:]) for line in response.body.decode().split("\n\n") if line.startswith("data: {")]

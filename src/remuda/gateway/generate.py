@@ -18,6 +18,7 @@ from remuda.gateway.exchange import JSON_TYPE, ClientGone, Exchange, Refused
 from remuda.gateway.forward import Request, forward
 from remuda.gateway.keys import Principal
 from remuda.gateway.relay import Relay, judge, read_usage
+from remuda.gateway.request_head import RequestHead
 from remuda.gateway.resolve import choose_model
 from remuda.gateway.waiting import Run, Signal
 from remuda.policy.health import Event
@@ -148,7 +149,18 @@ async def _answer_entry(batch: Batch, request: simple.Generate | Problem) -> byt
 
 async def _read_body(gateway: "Gateway", exchange: Exchange) -> bytes:
     limit = gateway.settings.body_bytes
+    _say_json(exchange.head)
     return exchange.take_body(limit) or await exchange.read_body(limit)
+
+
+def _say_json(head: RequestHead) -> None:
+    """What goes on to the engine is ours and JSON, whatever the client called its body: plain `curl -d` says form."""
+    if head.content_type == b"application/json":
+        return
+    kept = [line for line in head.forwarded if line.partition(b":")[0].lower() != b"content-type"]
+    head.content_type = b"application/json"
+    head.forwarded = [*kept, b"content-type: application/json"]
+    head.block = b"\r\n".join(head.forwarded) + b"\r\n"
 
 
 def _choose_model(gateway: "Gateway", request: simple.Generate, caller: Principal) -> Served:
