@@ -228,3 +228,22 @@ async def test_ten_thousand_idle_connections_cost_little_each(site):
     connections = [await site.open() for _ in range(500)]
     assert (await connections[499].ask(get("/health"))).status == 200
     assert len(site.gateway.connections) == 500
+
+
+async def test_bodies_that_are_on_their_way_share_a_bounded_room(sites):
+    async with sites(bodies_bytes=1500) as site:
+        body = b'{"model":"m","prompt":"' + b"x" * 1000 + b'"}'
+        request = post("/v1/completions", body)
+        first = await site.open()
+        await first.send(request[:-10])
+        await until(lambda: site.gateway.in_flight == 1)
+        second = await site.open()
+        await second.send(request[:-10])
+        assert (await second.read()).status == 429
+        await first.send(request[-10:])
+        assert (await first.read()).status == 200
+        third = await site.open()
+        await third.send(request[:-10])
+        await until(lambda: site.gateway.in_flight == 1)
+        await third.send(request[-10:])
+        assert (await third.read()).status == 200

@@ -194,3 +194,36 @@ async def test_usage_and_tokens_are_counted(site):
 async def test_query_string_is_not_forwarded(site):
     await site.ask(complete().replace(b"/v1/completions", b"/v1/completions?api-version=1"))
     assert site.engine.requests[0].line == "POST /v1/completions HTTP/1.1"
+
+
+async def test_events_and_pace_of_a_stream_are_counted(site):
+    await site.ask(complete(stream=True))
+    text = (await site.ask(get("/metrics"))).body.decode()
+    assert 'remuda_stream_events_total{model="m"} 4' in text
+    assert 'remuda_time_per_output_token_seconds_count{model="m"} 1' in text
+
+
+async def test_usage_at_the_end_of_a_stream_is_counted(site):
+    async def with_usage(reply):
+        await reply.begin_stream()
+        await reply.event("one")
+        await reply.chunk(
+            b'data: {"choices":[],"usage":{"prompt_tokens":11,"total_tokens":13,"completion_tokens":2}}\n\n'
+        )
+        await reply.end_stream()
+
+    site.engine.default = with_usage
+    await site.ask(complete(stream=True))
+    text = (await site.ask(get("/metrics"))).body.decode()
+    assert 'remuda_prompt_tokens_total{model="m"} 11' in text
+    assert 'remuda_generated_tokens_total{model="m"} 2' in text
+
+
+@pytest.mark.parametrize("status", [b"400 Bad Request", b"422 Unprocessable", b"500 Internal Server Error"])
+async def test_engines_own_error_names_its_hop(site, status):
+    async def script(reply):
+        await reply.answer(b"{}", status)
+
+    site.engine.default = script
+    response = await site.ask(complete())
+    assert (response.headers["x-remuda-hop"], response.headers["x-remuda-engine"]) == ("engine", "m-0")

@@ -63,6 +63,7 @@ class Gateway:
         self.python = platform.python_version()
         self.draining = False
         self.in_flight = 0
+        self._bodies_bytes = 0
         self._most_in_flight = settings.requests_in_flight
         self.connections: set[Connection] = set()
         self.directory = Directory(settings)
@@ -129,15 +130,24 @@ class Gateway:
             raise Refused(answers.KEY_REFUSED[principal])
         return principal
 
+    def reserve_body(self, size: int) -> bool:
+        """Room for a body that has yet to come; False when all bodies together would be too much."""
+        if self._bodies_bytes + size > self.settings.bodies_bytes:
+            return False
+        self._bodies_bytes += size
+        return True
+
     def account(self, exchange: Exchange, outcome: Outcome) -> None:
         """The one place where a request ends."""
         self.in_flight -= 1
+        self._bodies_bytes -= exchange.reserved_bytes
         self.ledger.account(exchange, outcome)
 
     def report_crash(self, exchange: Exchange, error: BaseException) -> None:
         """A bug escaped the flow of this request."""
         self.log_crash(exchange, error)
-        self.account(exchange, Outcome.INTERNAL_ERROR)
+        if exchange.outcome is None:
+            self.account(exchange, Outcome.INTERNAL_ERROR)
 
     def log_crash(self, exchange: Exchange, error: BaseException) -> None:
         _log.error("request %s failed", exchange.request_id.decode(), exc_info=error)
@@ -217,8 +227,7 @@ class Gateway:
             exchange.key_name,
             exchange.tries,
             exchange.events,
-            exchange.prompt_tokens,
-            exchange.generated_tokens,
+            *(exchange.usage or (None, None)),
         )
         self._access.add(access, time.time())
 

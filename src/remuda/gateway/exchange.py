@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from remuda.gateway.waiting import Signal
 
 NEVER: Final = float("inf")
+_CHUNKED_BYTES: Final = 1 << 20
+"""Counted for a body that does not say its length."""
 _ANTHROPIC: Final = frozenset({"messages", "count_tokens"})
 
 _REASONS: Final = {
@@ -72,9 +74,13 @@ class Exchange(Run):
     status = 0
     first_byte_s = 0.0
     events = 0
-    prompt_tokens: int | None = None
-    generated_tokens: int | None = None
+    last_byte_s = 0.0
+    answer_bytes = 0
+    usage: tuple[int, int] | None = None
+    """Prompt and generated tokens, as the engine stated them."""
     tries = 0
+    reserved_bytes = 0
+    """Of the room for bodies; given back when the request ends."""
 
     def __init__(self, gateway: "Gateway", connection: "Connection", head: RequestHead, length: int) -> None:
         self.gateway = gateway
@@ -107,6 +113,10 @@ class Exchange(Run):
         head = self.head
         if head.expect is not None and head.expect.lower() != b"100-continue":
             raise Refused(answers.malformed_http("the only Expect served here is 100-continue"), 417)
+        self.reserved_bytes = self.length or _CHUNKED_BYTES
+        if not self.gateway.reserve_body(self.reserved_bytes):
+            self.reserved_bytes = 0
+            raise Refused(answers.overloaded("any", 1))
         body = await self._wait_for_body(self.connection.read_body(head, self.length, limit), limit)
         self.body_read = True
         return body

@@ -201,7 +201,11 @@ async def _collect(gateway: "Gateway", exchange: Exchange, lease: Lease) -> tupl
         raise Refused(answers.engine_failed(exchange.model_name, str(broke))) from None
     finally:
         lease.close()
-    gateway.ledger.count_answer(exchange, len(body), read_usage(body))
+    exchange.answer_bytes += len(body)
+    usage = read_usage(body)
+    if usage is not None:
+        before = exchange.usage or (0, 0)
+        exchange.usage = (before[0] + usage[0], before[1] + usage[1])
     return upstream.status, body
 
 
@@ -244,7 +248,6 @@ async def _relay_stream(gateway: "Gateway", exchange: Exchange, lease: Lease, mo
     stream = GeneratedRelay(exchange, lease.upstream, model)
     try:
         await stream.run(gateway.settings.idle_timeout_s)
-        gateway.ledger.count_stream(exchange, stream)
     finally:
         lease.close()
     return judge(gateway, lease, lease.upstream.status, stream.trouble)

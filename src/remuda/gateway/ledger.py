@@ -1,7 +1,7 @@
 """What is counted: every request once under its outcome, times, tokens, retries; and the access log.
 
 Plain integers and arrays during a request; a Snapshot only when somebody scrapes. Log lines are collected and written
-in one go at the next tick. Does not know the exposition format. Called by `flow`, `forward` and `relay`.
+in one go at the next tick. Does not know the exposition format. Called by `flow` and `forward`.
 """
 
 from collections import defaultdict
@@ -10,7 +10,6 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from remuda.gateway.exchange import Exchange
-from remuda.gateway.relay import read_usage
 from remuda.observe import metrics
 from remuda.observe.metrics import UNKNOWN, HistogramCounts, Labels, Metric
 from remuda.policy.health import State
@@ -20,7 +19,6 @@ from remuda.policy.retry import Phase
 if TYPE_CHECKING:
     from remuda.gateway.app import Gateway
     from remuda.gateway.engines import Engine, LiveModel
-    from remuda.gateway.relay import Relay
 
 
 class ModelCounts:
@@ -69,31 +67,24 @@ class Ledger:
         self._outcomes[model, exchange.route_name, outcome] += 1
         first_s = exchange.first_byte_s
         if first_s:
-            counts = self._models[model]
-            duration_s = monotonic() - exchange.started_s
-            counts.request_bytes += exchange.length
-            counts.first_byte.observe(first_s - exchange.started_s)
-            counts.duration.observe(duration_s)
+            self._account_answer(self._models[model], exchange, first_s)
         if self._log_request is not None:
             self._log_request(exchange, monotonic() - exchange.started_s)
 
-    def count_answer(self, exchange: Exchange, size: int, usage: tuple[int, int] | None) -> None:
-        """What an answer that was relayed came to."""
-        counts = self._models[exchange.model_name]
-        counts.response_bytes += size
-        if usage is not None:
-            exchange.prompt_tokens, exchange.generated_tokens = usage
-            counts.prompt_tokens += usage[0]
-            counts.generated_tokens += usage[1]
-
-    def count_stream(self, exchange: Exchange, relay: "Relay") -> None:
-        """The same of a stream, and its pace."""
-        self.count_answer(exchange, relay.bytes, read_usage(relay.ending))
-        exchange.events = relay.events
-        if relay.events > 1:
-            counts = self._models[exchange.model_name]
-            counts.events += relay.events
-            counts.per_token.observe((relay.last_s - exchange.first_byte_s) / (relay.events - 1))
+    def _account_answer(self, counts: ModelCounts, exchange: Exchange, first_s: float) -> None:
+        started_s = exchange.started_s
+        counts.request_bytes += exchange.length
+        counts.response_bytes += exchange.answer_bytes
+        counts.first_byte.observe(first_s - started_s)
+        counts.duration.observe(monotonic() - started_s)
+        if exchange.usage is not None:
+            counts.prompt_tokens += exchange.usage[0]
+            counts.generated_tokens += exchange.usage[1]
+        events = exchange.events
+        if events:
+            counts.events += events
+            if events > 1 and exchange.last_byte_s:
+                counts.per_token.observe((exchange.last_byte_s - first_s) / (events - 1))
 
     def count_retry(self, model: str, phase: Phase) -> None:
         self._retries[model, phase] += 1

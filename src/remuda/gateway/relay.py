@@ -31,7 +31,8 @@ _VLLM_USAGE: Final = re.compile(
 _USAGE_MARK: Final = b'"usage":{'
 _CHUNK: Final = b"%x\r\n%b\r\n"
 _RECENT: Final = 4
-"""Reads kept until the end of a stream: its ending is looked at once, not every event."""
+"""Reads kept until the end: what an engine says of its end, and the usage, stand there and are looked for once."""
+_FAILED_HOP: Final = b"x-remuda-hop: engine\r\n"
 _BODILESS: Final = frozenset({204, 304})
 _LAST_CHUNK: Final = b"0\r\n\r\n"
 
@@ -43,11 +44,10 @@ async def relay(gateway: "Gateway", exchange: Exchange, lease: Lease) -> Outcome
     stream = None
     try:
         if upstream.complete and not upstream.streams:
-            _write_whole(gateway, exchange, upstream)
+            _write_whole(exchange, upstream)
         else:
             stream = Relay(exchange, upstream)
             await stream.run(gateway.settings.idle_timeout_s)
-            gateway.ledger.count_stream(exchange, stream)
     finally:
         lease.close()
     return judge(gateway, lease, upstream.status, "" if stream is None else stream.trouble)
@@ -65,12 +65,13 @@ def judge(gateway: "Gateway", lease: Lease, status: int, trouble: str = "") -> O
     return Outcome.NO_CAPACITY if status == 503 else Outcome.UPSTREAM_FAILED
 
 
-def _write_whole(gateway: "Gateway", exchange: Exchange, upstream: "Upstream") -> None:
+def _write_whole(exchange: Exchange, upstream: "Upstream") -> None:
     """An answer that came in one piece goes out in one piece."""
     body = upstream.take_parts()
     framing = b"" if upstream.status in _BODILESS else b"content-length: %d\r\n" % len(body)
     exchange.connection.transport.write(render_head(exchange, upstream, framing) + body)
-    gateway.ledger.count_answer(exchange, len(body), read_usage(body))
+    exchange.answer_bytes = len(body)
+    exchange.usage = read_usage(body)
 
 
 def render_head(exchange: Exchange, upstream: "Upstream", framing: bytes) -> bytes:
@@ -84,7 +85,7 @@ def render_head(exchange: Exchange, upstream: "Upstream", framing: bytes) -> byt
         STATUS_LINES.get(upstream.status) or STATUS_LINES[502],
         upstream.lines,
         framing,
-        upstream.engine.id_line,
+        upstream.engine.id_line if upstream.status < 400 else upstream.engine.id_line + _FAILED_HOP,
         exchange.request_id,
         exchange.cors,
         b"" if exchange.keep_alive and exchange.head.minor else exchange.framing(),
@@ -110,10 +111,7 @@ class Relay:
     chunked = False
     trouble = ""
     events = 0
-    last_s = 0.0
     tail = b""
-    ending = b""
-    """The last reads: what an engine says of its end, and the usage, stand there."""
 
     def __init__(self, exchange: Exchange, upstream: "Upstream") -> None:
         self.exchange = exchange
@@ -201,8 +199,12 @@ class Relay:
         self._finish()
 
     def _finish(self) -> None:
-        self.last_s = monotonic()
-        self.ending = ending = b"".join(self.recent)
+        exchange = self.exchange
+        exchange.last_byte_s = monotonic()
+        exchange.answer_bytes = self.bytes
+        exchange.events = self.events
+        ending = b"".join(self.recent)
+        exchange.usage = read_usage(ending)
         if self.streams and not self.trouble and (markers.ABORT in ending or markers.IN_BAND_ERROR in ending):
             self.trouble = "the engine was stopped"
         self.finished.set(None)

@@ -21,9 +21,9 @@ _random_bits: Final = Random(os.urandom(32)).getrandbits  # noqa: S311 - ids, no
 
 def take_request_id(sent: bytes | None) -> bytes:
     """The client's own id when it is short and plain; else one that is unique over processes."""
-    if sent is not None and _SANE_ID.match(sent) is not None:
-        return sent
-    return _process % next(_counter)
+    if sent is None or _SANE_ID.match(sent) is None:
+        return _process % next(_counter)
+    return sent
 
 
 def continue_trace(sent: bytes | None) -> bytes:

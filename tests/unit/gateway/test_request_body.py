@@ -75,6 +75,6 @@ def test_limit_is_checked_before_anything_is_stored(size, accepted):
 def test_endless_extension_is_refused_before_its_end():
     reader = ChunkedBody(100)
     reader.feed(b"5;")
+    reader.feed(b"x" * 250)
     with pytest.raises(BadBody):
-        for _ in range(100):
-            reader.feed(b"x" * 10)
+        reader.feed(b"x" * 10)
