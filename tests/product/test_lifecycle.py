@@ -205,13 +205,11 @@ def test_supervisor_that_is_stopped_does_not_stop_serving(machine: Machine) -> N
     wait_until_gone(family)
 
 
-def test_port_below_1024_or_foreign_address_is_explained(machine: Machine, tmp_path: Path) -> None:
+def test_address_of_another_machine_is_explained(machine: Machine, tmp_path: Path) -> None:
     path = tmp_path / "model.yaml"
-    path.write_text(
-        LAPTOP.read_text()
-        + "\n---\napiVersion: remuda.dev/v1alpha1\nkind: ModelGateway\nmetadata: {name: door}\n"
-        + "spec: {listen: {host: 192.0.2.1, port: 8080}, auth: {mode: open}}\n"
-    )
+    elsewhere = "    host: 192.0.2.1\n    port: 8080\n  auth: {mode: open}\n"
+    path.write_text(re.sub(r"    host: .*\n    port: .*\n", elsewhere, LAPTOP.read_text()))
     done = machine.run("up", str(path))
     assert done.status == 1
     assert "cannot listen on 192.0.2.1:8080" in done.err
+    assert "hint:" in done.err

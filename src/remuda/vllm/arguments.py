@@ -279,6 +279,10 @@ def _extra(engine: spec.EngineSettings) -> Iterator[str]:
 def _cpu_environment(engine: spec.EngineSettings, target: Target) -> dict[str, str]:
     """One rank runs inside the core's process ("uni": half the memory, no busy polling between two processes)."""
     env = {"VLLM_TARGET_DEVICE": "cpu", "OMP_NUM_THREADS": str(target.threads)}
+    if _is_eager(engine, target):
+        # Eager does not cover what the sampler compiles by itself at the first request with logprobs: it would stand
+        # still for 15 to 40 s (and look hung), and needs a C++ compiler, which a user's machine may not have.
+        env["TORCHDYNAMO_DISABLE"] = "1"
     ranks = engine.parallel.gpus
     if ranks == 1:
         return env | {"VLLM_ENABLE_V1_MULTIPROCESSING": "0"}
