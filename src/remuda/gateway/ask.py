@@ -15,7 +15,7 @@ from remuda.gateway import answers
 from remuda.gateway.exchange import Refused
 from remuda.gateway.multipart import find_form_field, replace_form_field
 from remuda.gateway.request_head import RequestHead
-from remuda.policy.route import BYTES_PER_TOKEN
+from remuda.policy.route import estimate_prompt_tokens
 from remuda.vllm import client_fields
 from remuda.vllm.routes import Route
 
@@ -56,7 +56,7 @@ class Ask:
     def __init__(self, route: Route, body: bytes) -> None:
         self.route = route
         self.body = body
-        self.prompt_tokens = len(body) // BYTES_PER_TOKEN + 1  # policy.route.estimate_prompt_tokens, without the call
+        self.prompt_tokens = estimate_prompt_tokens(len(body))
 
     def rename_model(self, name: str) -> bytes:
         """The body with another model's name in it; every other byte stays."""

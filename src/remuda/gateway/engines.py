@@ -163,11 +163,11 @@ class Engine:
 class Lease:
     """One request aboard one engine: owns its share of the in-flight counts and its connection until closed, once."""
 
-    upstream: Upstream | None = None
-    answered = False
-    closed = False
+    __slots__ = ("ahead", "answered", "closed", "engine", "prompt_tokens", "started_s", "upstream")
 
     def __init__(self, engine: Engine, prompt_tokens: int) -> None:
+        self.upstream: Upstream | None = None
+        self.answered = self.closed = False
         self.engine = engine
         self.prompt_tokens = prompt_tokens
         self.ahead = engine.load.lease(prompt_tokens)

@@ -28,6 +28,8 @@ _OVERLOADED: Final = 503
 class Request:
     """What is sent to whichever engine takes it."""
 
+    __slots__ = ("_block", "_body", "_name", "_request_id", "_trace", "ask", "served")
+
     def __init__(self, ask: Ask, served: Served, exchange: Exchange) -> None:
         self.ask = ask
         self.served = served

@@ -81,14 +81,18 @@ def render_head(exchange: Exchange, upstream: "Upstream", framing: bytes) -> byt
     exchange.first_byte_s = upstream.heard_s
     if exchange.gateway.draining:
         exchange.keep_alive = False
-    return b"%b%b%b%bx-request-id: %b\r\n%b%b\r\n" % (
-        STATUS_LINES.get(upstream.status) or STATUS_LINES[502],
-        upstream.lines,
-        framing,
-        upstream.engine.id_line if upstream.status < 400 else upstream.engine.id_line + _FAILED_HOP,
-        exchange.request_id,
-        exchange.cors,
-        b"" if exchange.keep_alive and exchange.head.minor else exchange.framing(),
+    return b"".join(
+        (
+            STATUS_LINES.get(upstream.status) or STATUS_LINES[502],
+            upstream.lines,
+            framing,
+            upstream.engine.id_line if upstream.status < 400 else upstream.engine.id_line + _FAILED_HOP,
+            b"x-request-id: ",
+            exchange.request_id,
+            b"\r\n" if exchange.keep_alive and exchange.head.minor else b"\r\n" + exchange.framing(),
+            exchange.cors,
+            b"\r\n",
+        )
     )
 
 

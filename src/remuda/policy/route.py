@@ -83,6 +83,9 @@ Pick = Callable[[list[EndpointLoad], int, int], int]
 """(loads, prompt_tokens, turn) -> index. `loads` has at least one entry, `prompt_tokens` is at least 1."""
 
 
+_WORK = attrgetter("work_tokens")
+
+
 def pick_least_time(loads: list[EndpointLoad], prompt_tokens: int, turn: int = 0) -> int:
     """The engine with the least predicted time to first token.
 
@@ -93,9 +96,9 @@ def pick_least_time(loads: list[EndpointLoad], prompt_tokens: int, turn: int = 0
     for load in turned:
         time_s = (load.work_tokens + prompt_tokens) * load.s_per_token
         if time_s < least:
+            if time_s == 0.0:  # only a product with an unknown speed
+                return loads.index(min(turned, key=_WORK))
             best, least = load, time_s
-    if least == 0.0:  # only a product with an unknown speed: seen here without a test inside the loop
-        best = min(turned, key=attrgetter("work_tokens"))
     return loads.index(best)
 
 
