@@ -82,7 +82,7 @@ def _install_packages(target: Path, recipe: Recipe, progress: ProgressCallback, 
         file.flush()
         arguments = ["pip", "install", "--no-config", "--python", str(target / "bin" / "python"), "--compile-bytecode"]
         arguments += ["--no-deps", "--strict", "--requirement", file.name, *_sources(recipe, env)]
-        run_uv(recipe.uv, arguments, watch.read, env)
+        run_uv(recipe.uv, arguments, watch.read, env | _index_environment(recipe, env))
 
 
 def _sources(recipe: Recipe, env: dict[str, str]) -> list[str]:
@@ -94,8 +94,15 @@ def _sources(recipe: Recipe, env: dict[str, str]) -> list[str]:
     folder = find_wheel_folder(env, TORCH_BY_VERSION[recipe.version])
     found = ["--find-links", str(folder)] if folder else []
     if recipe.variant.name == "cpu" and not folder:
-        found += ["--index", torch_index(env), "--index-strategy", "unsafe-best-match"]
+        found += ["--index-strategy", "unsafe-best-match"]
     return found
+
+
+def _index_environment(recipe: Recipe, env: dict[str, str]) -> dict[str, str]:
+    """The index of torch+cpu, as uv's `--index`: a mirror's address may hold a password, and everybody sees argv."""
+    if recipe.variant.name != "cpu" or find_wheel_folder(env, TORCH_BY_VERSION[recipe.version]):
+        return {}
+    return {"UV_INDEX": " ".join([torch_index(env), *env.get("UV_INDEX", "").split()])}
 
 
 class _DownloadWatch:

@@ -127,7 +127,7 @@ def explain_death(ending: Ending) -> Death:
             "lower kvCacheMemory, run fewer replicas, or give the engine more memory",
             out_of_memory=True,
         )
-    if not ending.was_ready:
+    if not ending.was_ready and not _was_killed(ending):
         for pattern, reason, hint in _HOPELESS:
             if found := pattern.search(text):
                 return Death(f"{reason} ({_line_of(text, found)})", hint, hopeless=True)
@@ -150,6 +150,11 @@ def last_meaningful_line(lines: Sequence[str]) -> str:
     return fallback
 
 
+def _was_killed(ending: Ending) -> bool:
+    """By a signal from outside, so that nothing it said before explains its end."""
+    return ending.status is not None and ending.status < 0
+
+
 def _may_be_killed(ending: Ending) -> bool:
     """Either the API process got SIGKILL, or it went away by itself after its core did."""
     return ending.status == -signal.SIGKILL or any(
@@ -168,7 +173,15 @@ def _how(ending: Ending) -> str:
     if ending.status is None:
         return "it could not be started"
     if ending.status < 0:
-        return f"it was killed{when} by {signal.Signals(-ending.status).name}"
+        return f"it was killed{when} by {name_signal(-ending.status)}"
     if ending.status == 0:
         return f"it ended{when} without being asked (its core is gone)" if ending.was_ready else f"it ended{when}"
     return f"it ended{when} with status {ending.status}"
+
+
+def name_signal(number: int) -> str:
+    """SIGKILL and the like; real-time signals have no names."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"

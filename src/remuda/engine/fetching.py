@@ -19,6 +19,8 @@ from remuda.engine.process import PARENT_VARIABLE
 from remuda.engine.uv import clean_environment
 
 _FETCHER: Final = Path(__file__).parent / "inside" / "fetch.py"
+_LINE_LIMIT_BYTES: Final = 16 * 1024 * 1024
+"""The last line names every file: a thousand of them exceed asyncio's own limit of 64 KiB."""
 _TOKEN_VARIABLES: Final = frozenset({"HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HUGGINGFACE_HUB_TOKEN"})
 
 
@@ -37,15 +39,7 @@ class FetchJob:
 
 async def run_fetch(job: FetchJob, python: Path, progress: ProgressCallback) -> dict[str, Any]:
     """Download; returns {"commit", "files": {name: size}, "bytes"}. Cancelling it ends the child."""
-    process = await asyncio.create_subprocess_exec(
-        str(python),
-        "-P",
-        str(_FETCHER),
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.DEVNULL,
-        env=_environment(os.environ, job),
-    )
+    process = await _start(job, python)
     try:
         assert process.stdin is not None
         assert process.stdout is not None
@@ -53,7 +47,9 @@ async def run_fetch(job: FetchJob, python: Path, progress: ProgressCallback) -> 
         process.stdin.write(json.dumps(request).encode() + b"\n")
         process.stdin.close()
         async for line in process.stdout:
-            message = json.loads(line)
+            message = _parse(line)
+            if message is None:
+                continue
             if message["event"] == "done":
                 del message["event"]
                 return dict(message)
@@ -68,6 +64,34 @@ async def run_fetch(job: FetchJob, python: Path, progress: ProgressCallback) -> 
         with contextlib.suppress(ProcessLookupError):
             process.kill()
         await process.wait()
+
+
+async def _start(job: FetchJob, python: Path) -> asyncio.subprocess.Process:
+    try:
+        return await asyncio.create_subprocess_exec(
+            str(python),
+            "-P",
+            str(_FETCHER),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.DEVNULL,
+            env=_environment(os.environ, job),
+            limit=_LINE_LIMIT_BYTES,
+        )
+    except OSError as error:
+        raise WeightsError(
+            f"{job.repo}: the download could not be started: {python}: {error.strerror}",
+            "`remuda engine install --repair`",
+        ) from error
+
+
+def _parse(line: bytes) -> dict[str, Any] | None:
+    """A line of the child's; None for what a library printed between them."""
+    try:
+        message = json.loads(line)
+    except ValueError:
+        return None
+    return message if isinstance(message, dict) and "event" in message else None
 
 
 def _environment(environ: Mapping[str, str], job: FetchJob) -> dict[str, str]:

@@ -26,6 +26,7 @@ from remuda.engine.installation import (
     lock_text,
     measure_bytes,
     read_installation,
+    remove_leftovers,
     remove_tree,
     write_marker,
 )
@@ -80,9 +81,14 @@ def install_engine(
 
 def list_installations(home: Home) -> list[tuple[Path, Installation | None]]:
     """Every environment under `home`, with None for one that is half-made or damaged."""
-    if not home.engines.is_dir():
+    try:
+        folders = sorted(entry for entry in home.engines.iterdir() if entry.is_dir() and entry.name.startswith("vllm-"))
+    except (FileNotFoundError, NotADirectoryError):
         return []
-    folders = sorted(entry for entry in home.engines.iterdir() if entry.is_dir() and entry.name.startswith("vllm-"))
+    except OSError as error:
+        raise InstallError(
+            f"{home.engines} cannot be read: {error.strerror}", "choose another folder with REMUDA_HOME"
+        ) from error
     return [(folder, read_installation(folder)) for folder in folders]
 
 
@@ -92,8 +98,12 @@ def remove_installation(home: Home, name: str) -> Path:
     if name not in folders:
         known = ", ".join(folders) or "none is installed"
         raise InstallError(f"there is no engine environment {name!r}", f"installed: {known}")
-    with _lock(folders[name], lambda _: None):
-        remove_tree(folders[name])
+    try:
+        with _lock(folders[name], lambda _: None):
+            remove_tree(folders[name])
+            remove_leftovers(folders[name], _PARTIAL)
+    except OSError as error:
+        raise InstallError(f"{folders[name]} cannot be deleted: {error.strerror}", "check who owns it") from error
     return folders[name]
 
 
@@ -118,8 +128,7 @@ def _checked_path(home: Home, version: str, variant: Variant) -> Path:
 
 def _build(path: Path, version: str, variant: Variant, progress: ProgressCallback) -> Installation:
     """Build beside, mark, rename. What an interrupted build left behind is removed first."""
-    for leftover in path.parent.glob(f"{_PARTIAL}{path.name}*"):
-        shutil.rmtree(leftover, ignore_errors=True)
+    remove_leftovers(path, _PARTIAL)
     partial = path.with_name(f"{_PARTIAL}{path.name}-{os.getpid()}")
     try:
         build_environment(partial, Recipe(find_uv(), version, variant), progress)

@@ -19,6 +19,7 @@ from remuda.engine.home import Home
 from remuda.engine.variants import PYTHON_FALLBACK, PYTHONS
 
 MARKER = "remuda-engine.json"
+_REMOVED = ".removed-"
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +119,13 @@ def remove_tree(path: Path) -> None:
     """Delete an environment so that no moment shows it half-deleted under its own name."""
     if not path.exists() and not path.is_symlink():
         return
-    doomed = path.with_name(f".removed-{path.name}-{os.getpid()}")
+    doomed = path.with_name(f"{_REMOVED}{path.name}-{os.getpid()}")
     path.rename(doomed)
     shutil.rmtree(doomed, ignore_errors=True)
+
+
+def remove_leftovers(path: Path, *prefixes: str) -> None:
+    """Delete what interrupted removals (and whatever has `prefixes`) left of this environment: gigabytes, hidden."""
+    for prefix in (_REMOVED, *prefixes):
+        for leftover in path.parent.glob(f"{prefix}{path.name}*"):
+            shutil.rmtree(leftover, ignore_errors=True)

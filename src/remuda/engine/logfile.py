@@ -18,7 +18,9 @@ MAX_LINE_BYTES: Final = 32 * 1024
 RECENT_LINES: Final = 400
 """Lines kept in memory to explain a death."""
 
-_TOKENS: Final = re.compile(rb"\b(hf_[A-Za-z0-9]{16,}|sk-[A-Za-z0-9_-]{16,}|rmd_[A-Za-z0-9_-]{12,})|(?<=Bearer )\S{8,}")
+_TOKENS: Final = re.compile(
+    rb"\b(hf_[A-Za-z0-9]{16,}|sk-[A-Za-z0-9_-]{16,}|rk_[a-z0-9.-]+_[0-9A-Za-z]{8,})|(?<=Bearer )\S{8,}"
+)
 _MASK: Final = b"[secret]"
 
 
@@ -29,7 +31,8 @@ class EngineLog:
         self, path: Path, secrets: Iterable[str] = (), on_line: Callable[[str], None] = lambda _: None
     ) -> None:
         self._path = path
-        self._secrets = [secret.encode() for secret in secrets if len(secret) >= 4]
+        # line by line, for that is how a secret of several lines (a PEM key) is printed
+        self._secrets = [part for secret in secrets for part in secret.encode().splitlines() if len(part) >= 4]
         self._on_line = on_line
         self._tail = b""
         self._file: BinaryIO | None = None
@@ -90,7 +93,8 @@ class EngineLog:
 
     def _rotate(self) -> None:
         assert self._file is not None
-        self._file.close()
+        full, self._file = self._file, None  # whatever fails below, the next line opens the file anew
+        full.close()
         for age in range(KEPT_FILES, 0, -1):
             older = self._path if age == 1 else self._numbered(age - 1)
             if older.exists():

@@ -64,7 +64,7 @@ class Probe:
         try:
             answer = await self._client.get("/v1/models", timeout=METRICS_TIMEOUT_S)
             return tuple(answer.raise_for_status().json()["data"])
-        except (httpx.HTTPError, ValueError, KeyError):
+        except (httpx.HTTPError, ValueError, KeyError, TypeError):
             return ()
 
     async def ask_token(self, model: str, timeout_s: float) -> None:
@@ -95,7 +95,7 @@ class Probe:
         try:
             answer = await self._client.get("/version", timeout=METRICS_TIMEOUT_S)
             return str(answer.raise_for_status().json()["version"])
-        except (httpx.HTTPError, ValueError, KeyError):
+        except (httpx.HTTPError, ValueError, KeyError, TypeError):
             return None
 
 

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
+_TELLS_CHILDREN = Path(f"/proc/self/task/{os.getpid()}/children").exists()
+"""Kernels without CONFIG_PROC_CHILDREN do not. Without children a working core would look as if it stood still."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +21,7 @@ class ProcessStat:
     name: str
     state: str
     """R running, S sleeping, T stopped, Z dead but not collected …"""
+    parent: int
     group: int
     cpu_s: float
     """Its own and that of its children which have ended: a compiler that is done must not look like time undone."""
@@ -38,6 +41,7 @@ def read_stat(pid: int) -> ProcessStat | None:
         pid=pid,
         name=text[text.find("(") + 1 : name_end],
         state=rest[0],
+        parent=int(rest[1]),
         group=int(rest[2]),
         cpu_s=sum(map(int, rest[11:15])) / _TICKS_PER_S,
         started_ticks=int(rest[19]),
@@ -55,8 +59,7 @@ def find_descendants(pid: int) -> Iterator[int]:
 
 def find_group(group: int) -> list[int]:
     """Living members of a process group; zombies that nobody collects do not count."""
-    stats = (read_stat(int(entry)) for entry in os.listdir("/proc") if entry.isdigit())
-    return [stat.pid for stat in stats if stat and stat.group == group and stat.state not in "ZX"]
+    return [stat.pid for stat in map(read_stat, _all_pids()) if stat and stat.group == group and stat.state not in "ZX"]
 
 
 def cpu_seconds(pids: Iterator[int] | list[int]) -> float:
@@ -88,9 +91,15 @@ def _children(pid: int) -> list[int]:
         threads = os.listdir(f"/proc/{pid}/task")
     except OSError:
         return found
+    if not _TELLS_CHILDREN:
+        return [stat.pid for stat in map(read_stat, _all_pids()) if stat and stat.parent == pid]
     for thread in threads:
         try:
             found += map(int, Path(f"/proc/{pid}/task/{thread}/children").read_text(encoding="ascii").split())
         except OSError:
             continue
     return found
+
+
+def _all_pids() -> list[int]:
+    return [int(entry) for entry in os.listdir("/proc") if entry.isdigit()]

@@ -6,6 +6,7 @@ engine to the thread that started it (see inside/launch.py), and asyncio starts 
 
 import asyncio
 import contextlib
+import errno
 import os
 import signal
 from collections.abc import Mapping, Sequence
@@ -21,6 +22,13 @@ LAST_WORDS_S = 2.0
 """How long its output is read after its end: a stray writer outside the group must not hold us."""
 SWEEP_S = 10.0
 """How long the kernel may take to end a killed group (a process in the middle of disk I/O cannot die at once)."""
+_HINTS = {
+    errno.ENOENT: "`remuda engine install --repair`",
+    errno.EACCES: "`remuda engine install --repair`",
+    errno.EAGAIN: "this user may start no more processes: raise `ulimit -u`",
+    errno.ENOMEM: "free some memory, or serve fewer replicas",
+    errno.EMFILE: "raise the limit of open files: `ulimit -n 65536`",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +60,11 @@ class EngineProcess:
         that outlives its API process would never do.
         """
         env = {**command.env, PARENT_VARIABLE: str(os.getpid())}
-        output, its_end = os.pipe()
+        try:
+            output, its_end = os.pipe()
+        except OSError as error:
+            hint = _HINTS.get(error.errno or 0, "")
+            raise EngineError(f"the engine could not be started: {error.strerror}", hint) from error
         os.set_blocking(output, False)
         try:
             process = await asyncio.create_subprocess_exec(
@@ -65,10 +77,11 @@ class EngineProcess:
             )
         except OSError as error:
             os.close(output)
-            raise EngineError(
-                f"the engine could not be started: {command.argv[0]}: {error.strerror}",
-                "`remuda engine install --repair`",
-            ) from error
+            hint = _HINTS.get(error.errno or 0, "")
+            raise EngineError(f"the engine could not be started: {command.argv[0]}: {error.strerror}", hint) from error
+        except BaseException:  # cancelled: asyncio ends the process, the pipe is ours
+            os.close(output)
+            raise
         finally:
             os.close(its_end)
         return cls(process, output, log)

@@ -71,6 +71,7 @@ class Engine:
         self._run: _Run | None = None
         self._deaths_in_row = 0
         self._was_ready = False
+        self._ran_well = False
         self._began = False
         self._ending = asyncio.Event()
         self._done = asyncio.Event()
@@ -131,7 +132,10 @@ class Engine:
     async def _run_once(self) -> Death | None:
         """One process from start to end; None when the end was asked for."""
         for _ in range(PORT_ATTEMPTS):
-            run = await self._start()
+            try:
+                run = await self._start()
+            except EngineError as error:
+                return Death(error.message, error.hint, hopeless=not self._was_ready)
             if run is None:
                 return None
             status = await self._live(run)
@@ -159,6 +163,8 @@ class Engine:
             kv_tokens=None,
             progress=None,
         )
+        if self._ending.is_set():  # asked while the process was being made: there was nothing to end yet
+            process.kill()
         return self._run
 
     async def _live(self, run: _Run) -> int:
@@ -203,6 +209,8 @@ class Engine:
 
     def _judge(self, run: _Run, status: int) -> Death | None:
         """Why the run ended; None when we wanted it to."""
+        ready_s = 0.0 if run.ready_at_s is None else time.monotonic() - run.ready_at_s
+        self._ran_well = ready_s >= self._settings.backoff.good_run_s
         if self._ending.is_set():
             return None
         if run.verdict is not None:
@@ -212,8 +220,8 @@ class Engine:
 
     async def _wait_after(self, death: Death) -> bool:
         """Say what happened and wait; False when there is no use in another start."""
-        good_s = time.time() - self.status.since if self.status.state is EngineState.READY else 0.0
-        self._deaths_in_row = 1 if good_s >= self._settings.backoff.good_run_s else self._deaths_in_row + 1
+        self._deaths_in_row = 1 if self._ran_well else self._deaths_in_row + 1
+        self._ran_well = False
         self._log.note(death.reason)
         if death.hopeless and not self._was_ready:
             self._set(EngineState.FAILED, _with_hint(death), pid=None, progress=None)

@@ -134,6 +134,6 @@ def check_cpu(cpuinfo: str | None = None, machine: str | None = None) -> None:
 def _index_answers(url: str) -> bool:
     try:
         answer = httpx.head(f"{url.rstrip('/')}/torch/", timeout=INDEX_TIMEOUT_S, follow_redirects=True)
-    except (httpx.HTTPError, httpx.InvalidURL):
-        return False
+    except (httpx.HTTPError, httpx.InvalidURL, ValueError, ImportError, OSError):
+        return False  # the last three: a proxy or certificate of the environment that httpx cannot use (SOCKS, …)
     return answer.status_code < 400

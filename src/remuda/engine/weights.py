@@ -85,8 +85,11 @@ def read_marker(folder: Path) -> dict[str, Any] | None:
 
 def _write_marker(folder: Path, done: dict[str, Any]) -> None:
     temporary = folder / f"{MARKER}.tmp"
-    temporary.write_text(json.dumps(done), encoding="utf-8")
-    temporary.replace(folder / MARKER)
+    try:
+        temporary.write_text(json.dumps(done), encoding="utf-8")
+        temporary.replace(folder / MARKER)
+    except OSError as error:
+        raise WeightsError(f"{folder / MARKER}: {error.strerror}", "check the disk, or set REMUDA_HOME") from error
 
 
 def _sources(model: spec.Model) -> Iterator[tuple[str, spec.Source]]:
@@ -128,6 +131,12 @@ def _demo_folder(source: spec.Source) -> Path:
 
 
 def _checked(folder: Path, source: spec.Source, place: str) -> Path:
+    try:
+        folder.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        pass  # told below
+    except OSError as error:
+        raise WeightsError(f"{place}: {folder}: {error.strerror}", "check the path and who may read it") from error
     if not folder.is_dir():
         what = "is a file; name its folder" if folder.exists() else "does not exist"
         raise WeightsError(f"{place}: {source}: {folder} {what}", "name the folder that holds config.json")

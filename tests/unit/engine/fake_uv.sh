@@ -8,6 +8,7 @@ if [ "$1" = venv ]; then
   chmod +x "$last/bin/python"
   exit 0
 fi
+[ -n "$UV_INDEX" ] && echo "in the environment: $UV_INDEX" >> "$FAKE_UV_CALLS"
 [ -n "$FAKE_UV_FAILS" ] && { echo "error: $FAKE_UV_FAILS" >&2; exit 2; }
 [ -n "$FAKE_UV_SLEEP" ] && sleep "$FAKE_UV_SLEEP"
 while [ $# -gt 0 ]; do [ "$1" = --python ] && python="$2"; shift; done

@@ -95,3 +95,14 @@ def test_the_last_meaningful_line_has_no_prefix_and_a_bounded_length():
     assert len(last_meaningful_line(["RuntimeError: " + "x" * 5000])) <= 300
     assert last_meaningful_line(["just words", "INFO:     Shutting down"]) == "just words"
     assert last_meaningful_line([]) == ""
+
+
+def test_what_was_killed_from_outside_is_not_hopeless_whatever_it_said_before():
+    warned = "WARNING 11-21 10:46:51 [cpu.py:645] Failed to import from vllm._C: ImportError('libtcmalloc')"
+    death = explain_death(Ending(-signal.SIGKILL, [warned]))
+    assert death.reason.startswith("it was killed while starting by SIGKILL")
+    assert not death.hopeless
+
+
+def test_a_signal_without_a_name_has_a_number():
+    assert explain_death(Ending(-40, [], was_ready=True)).reason == "it was killed by signal 40"

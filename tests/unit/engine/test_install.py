@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from remuda.engine import build, install
+from remuda.engine import build, install, variants
 from remuda.engine.build import Progress
 from remuda.engine.errors import InstallError
 from remuda.engine.home import Home
@@ -152,3 +152,27 @@ def test_every_variant_has_a_lock_file_with_hashes(variant):
     unhashed = [line for line in names if not line.endswith("\\")]
     assert unhashed == (["torch==2.13.0+cpu"] if variant == "cpu" else [])
     assert not any(line.startswith(("torchvision", "torchaudio", "torchcodec")) for line in names) or variant == "cuda"
+
+
+def test_what_an_interrupted_removal_left_is_deleted_with_the_next_one(home):
+    built = install_engine(home, variant="cpu-pypi")
+    left = built.path.with_name(f".removed-{built.id}-1")
+    left.mkdir()
+    remove_installation(home, built.id)
+    assert [entry.name for entry in home.engines.iterdir() if entry.is_dir()] == []
+
+
+def test_a_folder_that_cannot_be_read_is_named(home):
+    endless = Home.from_environment({"REMUDA_HOME": "/" + "x" * 300})
+    with pytest.raises(InstallError, match="File name too long"):
+        list_installations(endless)
+
+
+def test_the_address_of_a_mirror_is_not_in_the_arguments_everybody_sees(home, monkeypatch):
+    monkeypatch.setenv("REMUDA_TORCH_INDEX", "https://user:password@mirror.example/whl")
+    monkeypatch.setenv("UV_INDEX", "https://other.example")
+    monkeypatch.setattr(variants, "_index_answers", lambda _: True)
+    monkeypatch.setattr(variants, "find_wheel_folder", lambda *_: None)
+    install_engine(home, variant="cpu")
+    told = [line for line in (home.engines.parent.parent / "calls").read_text().splitlines() if "password" in line]
+    assert told == ["in the environment: https://user:password@mirror.example/whl https://other.example"]

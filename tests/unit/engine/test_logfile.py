@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from remuda.engine import logfile
 from remuda.engine.logfile import EngineLog
+from remuda.gateway.keys import make_key
 
 
 def test_lines_are_whole_whatever_the_chunks_and_carriage_returns_end_them(tmp_path):
@@ -58,6 +59,7 @@ SECRETS = {
     "given": "the word is s3cret-value",
     "hub token": "token hf_abcdefghijklmnop123",
     "openai key": "key sk-abcdefghijklmnopqrst",
+    "our own key": f"key {make_key('acme', 'k1')}",
     "header": "Authorization: Bearer abcdefgh12345678",
 }
 
@@ -87,3 +89,23 @@ def test_a_log_that_cannot_be_written_does_not_stop_the_engine(tmp_path):
     log.write(b"line\n")
     log.close()
     assert list(log.recent) == ["line"]
+
+
+def test_a_rotation_that_fails_loses_lines_and_nothing_else(tmp_path, monkeypatch):
+    monkeypatch.setattr(logfile, "MAX_FILE_BYTES", 20)
+    log = EngineLog(tmp_path / "a.log")
+    log.write(b"a line of this log\n")
+    with monkeypatch.context() as full:
+        full.setattr(type(tmp_path), "replace", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left")))
+        log.write(b"lost\nlost as well\n")
+    log.write(b"told again\n")
+    log.close()
+    assert list(log.recent) == ["a line of this log", "lost", "lost as well", "told again"]
+    assert (tmp_path / "a.log").read_text() == "told again\n"
+
+
+def test_a_secret_of_several_lines_is_masked_line_by_line(tmp_path):
+    log = EngineLog(tmp_path / "a.log", ["-----BEGIN-----\nc2VjcmV0\n-----END-----"])
+    log.write(b"read -----BEGIN-----\nc2VjcmV0\n-----END-----\n")
+    log.close()
+    assert list(log.recent) == ["read [secret]", "[secret]", "[secret]"]

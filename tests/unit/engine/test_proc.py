@@ -62,3 +62,15 @@ def test_this_process_is_described():
     stat = proc.read_stat(os.getpid())
     assert (stat.pid, stat.state, stat.group) == (os.getpid(), "R", os.getpgrp())
     assert stat.cpu_s > 0
+
+
+async def test_children_are_found_on_kernels_that_do_not_list_them(monkeypatch):
+    monkeypatch.setattr(proc, "_TELLS_CHILDREN", False)
+    parent = await start(TREE)
+    try:
+        await poll(lambda: list(proc.find_descendants(parent.pid)))
+        (child,) = proc.find_descendants(parent.pid)
+        assert proc.read_stat(child).parent == parent.pid
+    finally:
+        os.killpg(parent.pid, signal.SIGKILL)
+        await parent.wait()

@@ -3,11 +3,15 @@
 import asyncio
 import contextlib
 import dataclasses
+import errno
+import os
 
 import pytest
 
 from remuda.engine import proc
 from remuda.engine.backoff import BackoffSettings
+from remuda.engine.logfile import EngineLog
+from remuda.engine.process import Command, EngineProcess
 from remuda.engine.status import EngineState, EngineStatus
 from remuda.engine.supervise import Engine, SuperviseSettings
 from remuda.engine.watch import WatchSettings
@@ -29,8 +33,11 @@ class Life:
         self._changed.set()
 
     async def until(self, state: EngineState) -> EngineStatus:
+        return await self.until_that(lambda status: status.state is state)
+
+    async def until_that(self, holds) -> EngineStatus:
         async with asyncio.timeout(20):
-            while self.engine.status.state is not state:
+            while not holds(self.engine.status):
                 self._changed.clear()
                 await self._changed.wait()
         return self.engine.status
@@ -194,3 +201,67 @@ async def test_secrets_are_not_in_the_log(make_plan):
     assert "my key is [secret] and [secret]" in log
     assert "correct-horse" not in log
     assert plan.log_path.stat().st_mode & 0o077 == 0
+
+
+async def test_stopping_while_the_process_is_being_made_ends_it(make_plan, monkeypatch):
+    starting, go_on = asyncio.Event(), asyncio.Event()
+    real = EngineProcess.start
+
+    async def slowly(*arguments):
+        process = await real(*arguments)
+        starting.set()
+        await go_on.wait()
+        return process
+
+    monkeypatch.setattr(EngineProcess, "start", slowly)
+    async with living(make_plan("hangs")) as life:
+        await starting.wait()
+        stopping = asyncio.create_task(life.engine.stop())
+        await asyncio.sleep(0)
+        go_on.set()
+        async with asyncio.timeout(5):
+            await stopping
+        assert life.engine.status.state is EngineState.STOPPED
+
+
+async def test_a_start_that_is_cancelled_leaves_no_pipe(make_plan):
+    before = len(os.listdir("/proc/self/fd"))
+    plan = make_plan("hangs")
+    for _ in range(5):
+        starting = asyncio.create_task(EngineProcess.start(Command(plan.argv, plan.env), EngineLog(plan.log_path)))
+        await asyncio.sleep(0)
+        starting.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            process = await starting
+            process.kill()
+            await process.wait()
+    assert len(os.listdir("/proc/self/fd")) <= before + 1  # asyncio's own watcher of children
+
+
+async def test_an_engine_that_cannot_be_started_has_failed_and_says_why(make_plan):
+    plan = dataclasses.replace(make_plan("serves"), argv=("/nowhere/python", "--port", "1"))
+    async with living(plan) as life:
+        status = await life.until(EngineState.FAILED)
+        assert "/nowhere/python: No such file" in status.reason
+        assert "remuda engine install --repair" in status.reason
+
+
+async def test_an_engine_that_once_worked_is_started_again_when_a_start_is_refused(make_plan, monkeypatch):
+    async with living(make_plan("dies-after-ready")) as life:
+        await life.until(EngineState.READY)
+        with monkeypatch.context() as full:
+            full.setattr("asyncio.create_subprocess_exec", refuse)
+            await life.until_that(lambda status: "try again later" in status.reason)
+        await life.until(EngineState.READY)
+
+
+async def refuse(*_, **__):
+    raise BlockingIOError(errno.EAGAIN, "try again later")
+
+
+async def test_the_wall_clock_decides_nothing(make_plan, monkeypatch):
+    settings = dataclasses.replace(QUICK, backoff=BackoffSettings(first_s=0.01, longest_s=0.05, good_run_s=0.1))
+    monkeypatch.setattr("remuda.engine.supervise.time.time", lambda: 0.0)
+    async with living(make_plan("dies-after-ready"), settings) as life:
+        await life.until_that(lambda status: status.restarts >= 4)
+        assert EngineState.CRASH_LOOP not in life.states

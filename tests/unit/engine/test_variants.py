@@ -62,3 +62,18 @@ def test_a_cpu_that_vllm_has_kernels_for_passes(machine_name, flags):
 def test_a_cpu_that_vllm_has_no_kernels_for_is_refused_before_anything_is_downloaded(machine_name, message):
     with pytest.raises(InstallError, match=message):
         check_cpu("flags\t: fpu sse4_2 avx\n", machine_name)
+
+
+BROKEN_PROXIES = {
+    "SOCKS": "socks5://127.0.0.1:9",
+    "no scheme": "proxy.example",
+    "not an address": "http://[::1",
+}
+
+
+@pytest.mark.parametrize("proxy", BROKEN_PROXIES.values(), ids=BROKEN_PROXIES)
+def test_a_proxy_that_cannot_be_used_to_ask_means_the_index_was_not_reached(proxy, monkeypatch):
+    monkeypatch.setattr(variants, "has_nvidia_gpu", lambda: False)
+    for name in ("ALL_PROXY", "all_proxy", "HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy"):
+        monkeypatch.setenv(name, proxy)
+    assert choose_variant(None, {"REMUDA_TORCH_INDEX": "https://127.0.0.1:9/whl"}).name == "cpu-pypi"

@@ -45,7 +45,8 @@ class FetchError(Exception):
 
 def say(event: str, **fields: object) -> None:
     """One line to Remuda."""
-    print(json.dumps({"event": event, **fields}), flush=True)
+    sys.stdout.write(json.dumps({"event": event, **fields}) + "\n")  # in one write: two threads say things
+    sys.stdout.flush()
 
 
 def main() -> int:
@@ -93,17 +94,15 @@ def fetch(job: dict, folder: Path) -> dict:
     stop = threading.Event()
     reporter = threading.Thread(target=report, args=(folder, files, total, stop), daemon=True)
     reporter.start()
+    pool = concurrent.futures.ThreadPoolExecutor(WORKERS)
     try:
-        with concurrent.futures.ThreadPoolExecutor(WORKERS) as pool:
-            jobs = [pool.submit(fetch_file, job["repo"], info.sha, name, folder, token) for name in files]
-            try:
-                for done in concurrent.futures.as_completed(jobs):
-                    done.result()
-            except BaseException:
-                pool.shutdown(wait=False, cancel_futures=True)
-                raise
+        jobs = [pool.submit(fetch_file, job["repo"], info.sha, name, folder, token) for name in files]
+        for done in concurrent.futures.as_completed(jobs):
+            done.result()
     finally:
         stop.set()
+        reporter.join()
+        pool.shutdown(wait=False, cancel_futures=True)  # an error is told now, not after the other files
     shutil.rmtree(folder / PARTS, ignore_errors=True)
     sizes = {name: (folder / name).stat().st_size for name in files}
     return {"commit": info.sha, "files": sizes, "bytes": sum(sizes.values())}
@@ -224,6 +223,11 @@ def explain_hub(error: BaseException, status: int | None, has_token: bool) -> tu
     return STATUSES.get(status)
 
 
+def said_of(error: OSError) -> str:
+    """The file it is about, fit for str.format."""
+    return str(error.filename).replace("{", "{{").replace("}", "}}")
+
+
 def explain_machine(error: BaseException) -> tuple:
     """What went wrong on this side."""
     from huggingface_hub import errors
@@ -234,7 +238,9 @@ def explain_machine(error: BaseException) -> tuple:
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         return "the disk filled up during the download", "free some space and run it again; it goes on"
     if isinstance(error, PermissionError):
-        return f"{error.filename} may not be written", "check who owns the folder, or set REMUDA_HOME"
+        return f"{said_of(error)} may not be written", "check who owns the folder, or set REMUDA_HOME"
+    if isinstance(error, OSError) and error.filename:  # the hub client's own errors are OSErrors without a file
+        return f"{said_of(error)}: {error.strerror}", "check the disk, or set REMUDA_HOME"
     if isinstance(error, ValueError):
         return said, "check the source"
     again = "check the network and HF_ENDPOINT; run it again and it goes on where it ended"
