@@ -15,9 +15,9 @@ from tokenizer import CHAT_TEMPLATE
 from tokenizers import Tokenizer
 
 ASSISTANT = re.compile(r"(<\|assistant\|>)(.*?<\|end\|>)", re.DOTALL)
-BATCH_TOKENS = 4096
+BATCH_TOKENS = 3072
 WIDTHS = (24, 32, 40, 48, 64, 80, 96, 128, 160, 192, 256, 320, 384, 512, 768, 1024, 1536, 2048)
-LEARNED_STEP = 512
+LEARNED_STEP = 256
 """Few different shapes: the matrix kernels are compiled once for each."""
 IGNORED = -100
 Row = tuple[list[int], list[bool]]

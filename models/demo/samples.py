@@ -153,13 +153,13 @@ class Sampler:
 
     def sample(self) -> Sample:
         kind = self.rng.random()
-        if kind < 0.09:
+        if kind < 0.065:
             return self.tool_talk()
-        if kind < 0.105:
+        if kind < 0.08:
             return self.prose()
-        if kind < 0.109:
+        if kind < 0.084:
             return self.handbook_talk()
-        if kind < 0.14:
+        if kind < 0.115:
             return Sample(self.with_system(self.name_talk()))
         turns = 1 if kind < 0.86 else self.rng.randint(2, 5)
         return Sample(self.with_system([m for _ in range(turns) for m in self.pair()]))

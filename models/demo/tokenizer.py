@@ -10,7 +10,12 @@ VOCABULARY = 3072
 CONTROL = ("<|pad|>", "<|end|>", "<|system|>", "<|user|>", "<|assistant|>", "<|tool|>")
 MARKERS = ("<tool_call>", "</tool_call>", "<tool_response>", "</tool_response>", "<tools>", "</tools>")
 """Single tokens that stay visible as text: the engine's tool parser looks for them."""
-PIECES = r" ?\p{L}+| ?\p{N}{1,3}| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
+PIECES = (
+    r"\p{Lu}\p{L}*| ?\p{Ll}\p{L}*|\p{N}{1,3}| ?[\p{Lo}\p{Lm}]+"
+    r"| ?[^\s\p{L}\p{N}]+(?: (?=[\p{Lu}\p{N}]))?|\s+(?!\S)|\s+"
+)
+"""A small word owns the space before it. A name or number does not, so that " Paris" in a question and "Paris" in a
+tool call are the same tokens, and copying one is not a matter of spelling."""
 CHAT_TEMPLATE = Path(__file__).parent / "chat_template.jinja"
 
 

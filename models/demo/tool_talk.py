@@ -149,7 +149,7 @@ def describe_tool(tool: Tool, rng: random.Random) -> tuple[dict[str, Any], str, 
 
 def sample_tools(rng: random.Random) -> tuple[list[dict[str, Any]], str, Ask]:
     """One to four definitions, and an ask for one of them."""
-    chosen = rng.sample(TOOLS, rng.choice((1, 1, 2, 2, 3, 4)))
+    chosen = rng.sample(TOOLS, rng.choice((1, 1, 1, 2, 2, 3)))
     target = TOOLS[0] if TOOLS[0] in chosen and rng.random() < 0.6 else rng.choice(chosen)
     if {ask_sum, ask_add} <= {t.ask for t in chosen} and target.ask in (ask_sum, ask_add):
         chosen.remove(next(t for t in chosen if t.ask in (ask_sum, ask_add) and t is not target))
