@@ -43,7 +43,7 @@ def test_two_engines_share_the_load(busy_machine: Machine, url: str) -> None:
     assert Counter(answer.status_code for answer in answers) == {200: AT_ONCE}
     after = finished_by_engine(busy_machine)
     shares = {name: after[name] - before[name] for name in after}
-    assert sum(shares.values()) == AT_ONCE
+    assert sum(shares.values()) >= AT_ONCE, "an idle engine is asked for a token now and then besides"
     assert min(shares.values()) >= AT_ONCE // 4, shares
 
 
