@@ -46,10 +46,12 @@ def command(cut: bool) -> None:
 
 
 def _kill(record: "FleetRecord") -> None:
-    from remuda.fleet.processes import is_alive
+    from remuda.fleet.processes import is_alive, stop_group
 
     if is_alive(record.process):
         os.kill(record.pid, signal.SIGKILL)
+    for child in record.children.values():  # engines go with it, but the gateway would drain first
+        stop_group(child)
 
 
 def _wait_until_gone(folder: Path, record: "FleetRecord | None") -> None:

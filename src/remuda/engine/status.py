@@ -11,7 +11,6 @@ class EngineState(StrEnum):
     """Where an engine stands. Only READY takes new requests; DRAINING still finishes the ones aboard."""
 
     WAITING = "waiting"  # planned, not begun
-    FETCHING = "fetching"  # weights are being downloaded
     STARTING = "starting"  # the process runs, not yet proven
     READY = "ready"  # gave a real answer under the right names
     DRAINING = "draining"  # told to stop, finishing what it has

@@ -42,5 +42,5 @@ async def _serve(plan: FleetPlan, home: Home, emit: events.Emit) -> None:
     loop = asyncio.get_running_loop()
     for number, reason in _REASONS.items():
         if signal.getsignal(number) is not signal.SIG_IGN:  # nohup asks to outlive the terminal
-            loop.add_signal_handler(number, supervisor.request_stop, reason)
+            loop.add_signal_handler(number, supervisor.interrupt, reason)
     await supervisor.run()

@@ -17,6 +17,7 @@ from typing import Protocol
 
 import msgspec
 
+from remuda import __version__
 from remuda.fleet import events
 from remuda.fleet.errors import FleetAbsentError, FleetError
 from remuda.fleet.record import SOCKET_NAME, is_claimed, read_record
@@ -71,9 +72,12 @@ async def serve(listener: socket.socket, desk: Desk) -> asyncio.Server:
     """Answer on `listener` until the server is closed."""
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(ConnectionError, ValueError):
-            await _answer(json.loads(await reader.readline()), writer, desk)
-        writer.close()
+        try:
+            with contextlib.suppress(ConnectionError, ValueError):
+                question = json.loads(await reader.readline())
+                await _answer(question if isinstance(question, dict) else {}, writer, desk)
+        finally:
+            writer.close()
 
     return await asyncio.start_unix_server(answer, sock=listener, limit=_LINE_LIMIT_BYTES)
 
@@ -92,32 +96,29 @@ async def _answer(question: dict[str, object], writer: asyncio.StreamWriter, des
 
 def ask_status(folder: Path) -> FleetSnapshot:
     """The running fleet's snapshot; raises FleetAbsentError when there is none."""
-    with _connect(folder, timeout_s=ANSWER_TIMEOUT_S) as connection:
+    with _connect(folder) as connection, _explained(folder), connection.makefile("rb") as answer:
         connection.sendall(b'{"ask": "status"}\n')
-        with _explained(folder), connection.makefile("rb") as answer:
-            line = answer.readline()
-        if not line:
+        if not (line := answer.readline()):
             raise _absence(folder)
         return msgspec.json.decode(line, type=FleetSnapshot)
 
 
 def ask_down(folder: Path, *, cut: bool) -> Iterator[events.AnyEvent]:
     """Tell the fleet to stop; yields its events until it is gone. Raises FleetError when it does not answer."""
-    with _connect(folder, timeout_s=ANSWER_TIMEOUT_S) as connection:
+    with _connect(folder) as connection, _explained(folder), connection.makefile("rb") as answer:
         connection.sendall(json.dumps({"ask": "down", "cut": cut}).encode() + b"\n")
-        with _explained(folder), connection.makefile("rb") as answer:
-            while line := answer.readline():
-                yield events.parse_line(line)
-                # It has heard us. Draining takes as long as it takes; being cut does not.
-                connection.settimeout(ANSWER_TIMEOUT_S if cut else None)
+        while line := answer.readline():
+            yield events.parse_line(line)
+            # It has heard us. Draining takes as long as it takes; being cut does not.
+            connection.settimeout(ANSWER_TIMEOUT_S if cut else None)
 
 
 @contextlib.contextmanager
-def _connect(folder: Path, timeout_s: float) -> Iterator[socket.socket]:
+def _connect(folder: Path) -> Iterator[socket.socket]:
     if not is_claimed(folder):
         raise _absence(folder)
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
-        connection.settimeout(timeout_s)
+        connection.settimeout(ANSWER_TIMEOUT_S)
         try:
             with _short_path(folder) as path:
                 connection.connect(path)
@@ -130,8 +131,13 @@ def _connect(folder: Path, timeout_s: float) -> Iterator[socket.socket]:
 def _explained(folder: Path) -> Iterator[None]:
     try:
         yield
-    except TimeoutError as error:
+    except (TimeoutError, ConnectionError) as error:
         raise _absence(folder) from error
+    except msgspec.DecodeError as error:
+        raise FleetError(
+            f"the fleet that runs answers what this Remuda ({__version__}) cannot read: {error}",
+            "another version started it: use that one, or `remuda down --cut`",
+        ) from error
 
 
 def _absence(folder: Path) -> FleetError:

@@ -73,7 +73,8 @@ def launch(files: Sequence[Path], port: int | None, home: Home) -> Launch:
         ours.close()
         raise explain_os_error(error) from error
     order = {"files": [str(path.absolute()) for path in files], "port": port}
-    ours.sendall(json.dumps(order).encode() + b"\n")
+    with contextlib.suppress(OSError):  # it died at once: `follow` tells where its last words are
+        ours.sendall(json.dumps(order).encode() + b"\n")
     return Launch(process, ours, log_path)
 
 

@@ -9,7 +9,6 @@ import asyncio
 import contextlib
 import enum
 import os
-import signal
 import socket
 import sys
 import time
@@ -20,6 +19,7 @@ from typing import Any
 
 import msgspec
 
+from remuda.engine.deaths import name_signal
 from remuda.fleet.errors import FleetError
 
 COMMAND = (sys.executable, "-m", "remuda.gateway", "--fd")
@@ -95,7 +95,7 @@ class GatewayChild:
         backoff_s = FIRST_BACKOFF_S
         while not self._stopping.is_set():
             began_s = time.monotonic()
-            code = await self._run_once()
+            code = await self._run_once_more()
             if self._stopping.is_set():
                 return
             if not self._port:
@@ -131,6 +131,16 @@ class GatewayChild:
         if self._process is not None and self._process.returncode is None:
             with contextlib.suppress(ProcessLookupError):
                 self._process.kill()
+
+    async def _run_once_more(self) -> int:
+        """Like `_run_once`; a gateway that has listened is tried again also when the system refuses a process."""
+        try:
+            return await self._run_once()
+        except OSError as error:
+            if not self._port:
+                raise
+            self._problem = f"the gateway could not be started: {error.strerror}"
+            return 1
 
     async def _run_once(self) -> int:
         """One process from start to exit."""
@@ -210,7 +220,7 @@ class GatewayChild:
         if self._problem:
             return self._problem
         if code < 0:
-            return f"killed by {signal.Signals(-code).name}"
+            return f"killed by {name_signal(-code)}"
         return f"ended with status {code}; its log: {self._log_path}"
 
 

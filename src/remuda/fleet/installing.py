@@ -20,6 +20,7 @@ from remuda.engine.errors import InstallError
 from remuda.engine.home import Home
 from remuda.engine.install import find_installation, install_engine
 from remuda.engine.installation import Installation
+from remuda.fleet.errors import explain_os_error
 
 _PR_SET_PDEATHSIG = 1
 _LEAVE_S = 5.0  # between asking the child to go and killing its group
@@ -60,14 +61,16 @@ async def _read(child: asyncio.subprocess.Process) -> AsyncIterator[dict[str, An
 
 
 async def _end(child: asyncio.subprocess.Process) -> None:
-    """Ask the child to clean up, then end its whole group."""
-    if child.returncode is None:
+    """Ask the child to clean up, then end its whole group; cancelled while it cleans up, end it at once."""
+    try:
+        if child.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                child.terminate()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(child.wait(), _LEAVE_S)
+    finally:
         with contextlib.suppress(ProcessLookupError):
-            child.terminate()
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(child.wait(), _LEAVE_S)
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(child.pid, signal.SIGKILL)
+            os.killpg(child.pid, signal.SIGKILL)
     await child.wait()
 
 
@@ -88,6 +91,12 @@ def main(order: dict[str, Any]) -> int:
     except InstallError as error:
         tell({"error": error.message, "hint": error.hint})
         return 1
+    except OSError as error:
+        told = explain_os_error(error)
+        tell({"error": f"the engine cannot be installed: {told.message}", "hint": told.hint})
+        return 1
+    except KeyboardInterrupt:  # told to go; what was half-made is removed by now
+        return 128 + signal.SIGTERM
     return 0
 
 

@@ -76,7 +76,7 @@ def _parse_record(stored: dict[str, Any]) -> FleetRecord:
 def claim_home(folder: Path) -> Iterator[None]:
     """Be the one fleet of this home while the block runs; what a killed predecessor left is cleaned first."""
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         lock = os.open(folder / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
         raise explain_os_error(error) from error

@@ -14,7 +14,6 @@ from remuda.gateway.table import Endpoint, ModelRoute, Table
 # Which reason is told while a model has no engine: the nearest to being ready, then what went wrong.
 _TELLING = (
     EngineState.STARTING,
-    EngineState.FETCHING,
     EngineState.WAITING,
     EngineState.BACKOFF,
     EngineState.CRASH_LOOP,

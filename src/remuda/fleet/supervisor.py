@@ -7,6 +7,7 @@ model that cannot run leaves the others alone. Called by `app`.
 
 import asyncio
 import contextlib
+import dataclasses
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from dataclasses import asdict
@@ -18,7 +19,7 @@ from remuda import spec
 from remuda.engine.home import Home
 from remuda.engine.status import EngineState, EngineStatus
 from remuda.errors import RemudaError
-from remuda.fleet import control, events, greeting, inspection, ports, record, roster, wording
+from remuda.fleet import control, events, greeting, inspection, logsize, ports, record, roster, wording
 from remuda.fleet.gateway_child import GatewayChild, GatewayState, GatewayStatus
 from remuda.fleet.plan import FleetPlan
 from remuda.fleet.processes import ProcessId, fetch_process_id
@@ -126,6 +127,7 @@ class Supervisor:
         self._push_table()
         self._spawn(self._gateway.run())
         self._spawn(self._follow_tenants())
+        self._spawn(logsize.keep_bounded(self._home.logs / name for name in logsize.APPENDED))
         self._opening = [self._spawn(self._open(model)) for model in self._plan.started]
         self._opening.append(self._spawn(self._welcome()))
 
@@ -141,7 +143,7 @@ class Supervisor:
             self._end.set_exception(error)
 
     async def _leave(self) -> None:
-        """Drain gateway, then engines; a second request to stop cuts it short. Nothing is left running."""
+        """Drain gateway, then engines; a request to cut shortens it. Nothing is left running."""
         self._phase = "stopping"
         for opening in self._opening:
             opening.cancel()
@@ -162,6 +164,7 @@ class Supervisor:
 
     async def _drain(self) -> None:
         await self._gateway.drain(self._plan.settings.drain_timeout_s)
+        await asyncio.gather(*self._opening, return_exceptions=True)  # an installer cleans up behind itself
         await asyncio.gather(*(self._retire(name) for name in self._engines), return_exceptions=True)
 
     async def _retire(self, name: str) -> None:
@@ -178,14 +181,16 @@ class Supervisor:
         for model in self._plan.started:
             for replica in range(model.spec.start_replicas):
                 name = f"{model.metadata.name}-{replica}"
-                waiting = EngineStatus(name, model.metadata.name, EngineState.WAITING, "", "127.0.0.1", 0)
-                self._statuses[name] = waiting
+                reason = f"waiting for vLLM {model.spec.engine.version} and the weights"
+                self._statuses[name] = EngineStatus(
+                    name, model.metadata.name, EngineState.WAITING, reason, "127.0.0.1", 0, since=time.time()
+                )
 
     async def _open(self, model: spec.Model) -> None:
         """One model: prepared once, then all its replicas at the same time. Its failure is its own."""
         names = [name for name, status in self._statuses.items() if status.model == model.metadata.name]
         try:
-            await self._workshop.prepare(model, self._emit)
+            await self._workshop.prepare(model, lambda event: self._on_preparation(names, event))
             for replica, name in enumerate(names):
                 reservation = ports.reserve_port()
                 self._reservations.append(reservation)
@@ -196,6 +201,15 @@ class Supervisor:
             return
         for name in names:
             self._spawn(self._attend(name))
+
+    def _on_preparation(self, names: list[str], event: events.AnyEvent) -> None:
+        """What is installed or fetched is shown, and is why these engines wait."""
+        self._emit(event)
+        if isinstance(event, events.Step) and event.state is events.StepState.RUNNING:
+            for name in names:
+                reason = f"{event.title}: {event.detail}"
+                self._statuses[name] = dataclasses.replace(self._statuses[name], reason=reason)
+            self._push_table()
 
     async def _attend(self, name: str) -> None:
         try:
@@ -294,9 +308,13 @@ class Supervisor:
             self._scraper,
         )
 
+    def interrupt(self, reason: str) -> None:
+        """A signal: the first one drains, the second cuts."""
+        self.request_stop(reason, cut=self._end.done())
+
     def request_stop(self, reason: str, *, cut: bool = False) -> None:
-        """Stop when running requests are finished; asked again, or with `cut`, at once."""
-        if self._end.done() or cut:
+        """Stop when running requests are finished; with `cut`, at once."""
+        if cut:
             self._cut.set()
         if not self._end.done():
             self._end.set_result(reason)

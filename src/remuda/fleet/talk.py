@@ -91,21 +91,42 @@ async def fetch_models(address: Address) -> list[dict[str, Any]]:
 
 @contextlib.asynccontextmanager
 async def _client(address: Address) -> AsyncIterator[httpx.AsyncClient]:
-    headers = {"Authorization": f"Bearer {address.api_key}"} if address.api_key else {}
+    headers = {"Authorization": f"Bearer {_checked_key(address.api_key)}"} if address.api_key.strip() else {}
     timeout = httpx.Timeout(ANSWER_TIMEOUT_S, connect=CONNECT_TIMEOUT_S)
     # trust_env off: a proxy of the environment has no business between us and this machine
     client = httpx.AsyncClient(
-        base_url=address.url, headers=headers, timeout=timeout, trust_env=False, verify=not address.is_ours
+        base_url=_checked_url(address.url),
+        headers=headers,
+        timeout=timeout,
+        trust_env=False,
+        verify=not address.is_ours,
     )
     async with client:
         try:
             yield client
+        except (ValueError, AttributeError, TypeError, KeyError, IndexError) as error:
+            raise TalkError(f"what {address.url} answers is not in the form of the OpenAI API ({error})") from error
         except httpx.ConnectError as error:
             raise TalkError(f"nothing answers at {address.url}", "start a fleet with `remuda up`") from error
         except httpx.TimeoutException as error:
             raise TalkError(f"no answer from {address.url} in time", "`remuda status` shows what it does") from error
         except httpx.HTTPError as error:
             raise TalkError(f"the answer broke off: {error or type(error).__name__}") from error
+
+
+def _checked_key(key: str) -> str:
+    """The key without white space around it. What cannot be in a header is refused here, without repeating it."""
+    key = key.strip()
+    if not (key.isascii() and key.isprintable()):
+        raise TalkError("the API key has characters that no key has", "check REMUDA_API_KEY")
+    return key
+
+
+def _checked_url(url: str) -> httpx.URL:
+    try:
+        return httpx.URL(url)
+    except httpx.InvalidURL as error:
+        raise TalkError(f"{url} is not an address: {error}", "write it like http://127.0.0.1:8080") from error
 
 
 def _read_piece(piece: dict[str, Any]) -> Piece:

@@ -13,7 +13,6 @@ from remuda.gateway.table import ModelRoute, Table
 
 _ENGINE_STEPS = {
     EngineState.WAITING: events.StepState.RUNNING,
-    EngineState.FETCHING: events.StepState.RUNNING,
     EngineState.STARTING: events.StepState.RUNNING,
     EngineState.READY: events.StepState.DONE,
     EngineState.DRAINING: events.StepState.RUNNING,

@@ -1,7 +1,9 @@
 import asyncio
 import contextlib
 import os
+import socket
 import stat
+import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -99,3 +101,41 @@ def test_fleet_that_does_not_answer_is_told(tmp_path: Path, monkeypatch: pytest.
     with record.claim_home(tmp_path), control.listen(tmp_path), pytest.raises(FleetError) as caught:
         control.ask_status(tmp_path)
     assert caught.value.message == "the fleet runs but does not answer"
+
+
+def answer_once(folder: Path, answer: bytes) -> threading.Thread:
+    """A fleet that says this and goes."""
+    listener = control.listen(folder)
+
+    def serve() -> None:
+        connection, _ = listener.accept()
+        with listener, connection:
+            connection.recv(100)
+            connection.sendall(answer)
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    return thread
+
+
+@pytest.mark.parametrize("answer", [b'{"phase": "a word of the next version"}\n', b"{"], ids=["other", "half"])
+def test_answer_of_another_version_is_told(tmp_path: Path, answer: bytes) -> None:
+    with record.claim_home(tmp_path):
+        thread = answer_once(tmp_path, answer)
+        with pytest.raises(FleetError) as caught:
+            control.ask_status(tmp_path)
+        thread.join()
+    assert "cannot read" in caught.value.message
+    assert "another version" in caught.value.hint
+
+
+def test_fleet_that_dies_while_it_is_asked_is_no_traceback(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def reset(*_: object) -> None:
+        raise ConnectionResetError(104, "Connection reset by peer")
+
+    with record.claim_home(tmp_path), control.listen(tmp_path):
+        monkeypatch.setattr(socket.socket, "sendall", reset)
+        with pytest.raises(FleetError, match="does not answer"):
+            control.ask_status(tmp_path)
+        with pytest.raises(FleetError, match="does not answer"):
+            list(control.ask_down(tmp_path, cut=False))

@@ -70,8 +70,17 @@ class PretendedWorkshop:
         self.fates = fates or {}
         self.unprepared = unprepared
         self.engines: dict[str, PretendedEngine] = {}
+        self.installing: asyncio.Event | None = None
+        self.cleaned_up = False
 
     async def prepare(self, model: spec.Model, emit: events.Emit) -> None:
+        if self.installing is not None:
+            emit(events.Step(id="e", title="vLLM 0.32.0", state=events.StepState.RUNNING, detail="downloading torch"))
+            try:
+                await self.installing.wait()
+            finally:
+                await asyncio.sleep(0.05)  # the installer removes what is half made
+                self.cleaned_up = True
         if model.metadata.name in self.unprepared:
             raise InstallError("the disk filled up", "free some space")
 
@@ -250,9 +259,9 @@ async def test_second_request_to_stop_cuts(home: Home) -> None:
         while len(workshop.engines) < 2:
             await fleet._news.wait()
             fleet._news.clear()
-    fleet.supervisor.request_stop("Ctrl-C")
+    fleet.supervisor.interrupt("Ctrl-C")
     await fleet.until(events.Stopping)
-    fleet.supervisor.request_stop("Ctrl-C")
+    fleet.supervisor.interrupt("Ctrl-C")
     await asyncio.wait_for(fleet.run, DEADLINE_S)
     assert workshop.engines["demo-0"].cut
 
@@ -272,3 +281,47 @@ async def test_stop_while_starting_leaves_nothing(home: Home) -> None:
     await fleet.stop()
     assert not any(isinstance(event, events.Ready) for event in fleet.said)
     assert not is_claimed(home.state)
+
+
+async def test_polite_request_to_go_down_cuts_nothing_however_often_it_is_made(home: Home) -> None:
+    workshop = PretendedWorkshop({"demo-0": EngineState.DRAINING, "demo-1": EngineState.READY})
+    fleet = Fleet(plan_of("demo", replicas=2), home, workshop)
+    async with asyncio.timeout(DEADLINE_S):
+        while len(workshop.engines) < 2:
+            await fleet._news.wait()
+            fleet._news.clear()
+    for _ in range(3):
+        fleet.supervisor.request_stop("`remuda down`")
+    await fleet.until(events.Stopping)
+    assert not fleet.supervisor._cut.is_set()
+    fleet.supervisor.request_stop("`remuda down --cut`", cut=True)
+    await asyncio.wait_for(fleet.run, DEADLINE_S)
+
+
+async def test_what_an_engine_waits_for_is_told_to_status_and_to_clients(home: Home) -> None:
+    workshop = PretendedWorkshop()
+    workshop.installing = asyncio.Event()
+    fleet = Fleet(plan_of("demo"), home, workshop)
+    assert fleet.supervisor._statuses == {}
+    await fleet.until(events.Step)
+    async with asyncio.timeout(DEADLINE_S):
+        while not workshop.installing or "torch" not in fleet.supervisor._statuses["demo-0"].reason:
+            fleet._news.clear()
+            await fleet._news.wait()
+    (engine,) = (await asyncio.to_thread(control.ask_status, home.state)).engines
+    assert (engine.state, engine.reason) == ("waiting", "vLLM 0.32.0: downloading torch")
+    assert engine.since > 0
+    workshop.installing.set()
+    await fleet.until(events.Ready)
+    await fleet.stop()
+    waits = [table.models[0].waiting for table in tables(home)]
+    assert "waiting: vLLM 0.32.0: downloading torch" in waits
+
+
+async def test_stop_waits_until_the_installer_has_cleaned_up(home: Home) -> None:
+    workshop = PretendedWorkshop()
+    workshop.installing = asyncio.Event()
+    fleet = Fleet(plan_of("demo"), home, workshop)
+    await fleet.until(events.Step)
+    await fleet.stop()
+    assert workshop.cleaned_up

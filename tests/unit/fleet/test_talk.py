@@ -89,8 +89,11 @@ async def test_model_without_chat_completes_text() -> None:
         (503, b'{"error": {"message": "not ready: loading weights"}}', "not ready: loading weights (status 503)"),
         (502, b"<html>", "<html> (status 502)"),
         (200, render_stream({"error": {"message": "the engine died"}}), "the engine died"),
+        (200, b"data: {half\n\n", "what http://127.0.0.1"),
+        (200, render_stream({"choices": [{"delta": None}]}), "what http://127.0.0.1"),
+        (200, render_stream([1]), "what http://127.0.0.1"),
     ],
-    ids=["key", "not-ready", "not-json", "in-band"],
+    ids=["key", "not-ready", "not-json", "in-band", "half-json", "no-delta", "not-an-object"],
 )
 async def test_refusals_are_told(status: int, body: bytes, message: str) -> None:
     with serving(status, body) as server, pytest.raises(talk.TalkError) as caught:
@@ -134,3 +137,22 @@ def test_conversation_remembers_and_starts_over(
     roles = [[message["content"] for message in asked[1]["messages"]] for asked in server.asked]  # type: ignore[union-attr,index]
     assert roles == [["One"], ["One", "Hello.", "Two"], ["Three"]]
     assert capsys.readouterr().out.count("Hello.") == 3
+
+
+@pytest.mark.parametrize("key", ["secret\nkey", "sécret", "secret\x00"])
+async def test_key_that_cannot_be_sent_is_refused_and_not_repeated(key: str) -> None:
+    with pytest.raises(talk.TalkError) as caught:
+        await talk.fetch_models(talk.Address("http://127.0.0.1:9", key))
+    assert "REMUDA_API_KEY" in str(caught.value)
+    assert "secret" not in str(caught.value)
+
+
+async def test_white_space_around_a_key_is_not_sent() -> None:
+    with serving(200, render_stream(*PIECES)) as server:
+        _ = [piece async for piece in talk.stream_answer(talk.Address(server.url, " key\n"), "demo", [])]
+    assert server.asked[0][2] == "Bearer key"
+
+
+async def test_address_that_is_none_is_told() -> None:
+    with pytest.raises(talk.TalkError, match="is not an address"):
+        await talk.fetch_models(talk.Address("http://[::1"))
