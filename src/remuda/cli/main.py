@@ -2,10 +2,12 @@
 
 Imports nothing but click, so that `remuda --help` and shell completion answer at once: the table below repeats each
 command's one-line help (a test compares them). Exit statuses: 0 done, 1 a user can act on it (or the reader of our
-output went away), 2 wrong usage, 130 Ctrl-C. Anything else that escapes is a bug and shows its traceback.
+output went away), 2 wrong usage, 130 Ctrl-C. What the system refuses (OSError) is told in its words; anything else
+that escapes is a bug and shows its traceback.
 """
 
 import importlib
+import io
 import os
 import signal
 import sys
@@ -105,6 +107,7 @@ def remuda() -> None:
 
 def main() -> NoReturn:
     """The entry point of the `remuda` command."""
+    prepare_streams()
     sys.exit(run_command(sys.argv[1:]))
 
 
@@ -118,18 +121,20 @@ def run_command(arguments: Sequence[str]) -> int:
         return EXIT_BROKEN_PIPE
     except (click.Abort, KeyboardInterrupt):
         return EXIT_INTERRUPTED
-    except click.UsageError as error:
-        return _report_usage(error)
     except click.ClickException as error:
-        output.show_error(error.format_message())
-        return error.exit_code
+        return _report_click(error)
     except RemudaError as error:
         output.show_error(error.message, error.hint)
         return error.exit_status
+    except OSError as error:
+        return _report_refusal(error)
     return result if isinstance(result, int) else 0
 
 
-def _report_usage(error: click.UsageError) -> int:
+def _report_click(error: click.ClickException) -> int:
+    if not isinstance(error, click.UsageError):
+        output.show_error(error.format_message())
+        return error.exit_code
     if isinstance(error, click.exceptions.NoArgsIsHelpError):
         click.echo(error.format_message(), err=True)
         return EXIT_USAGE
@@ -137,6 +142,25 @@ def _report_usage(error: click.UsageError) -> int:
     message = error.format_message().rstrip(".")
     output.show_error(message[:1].lower() + message[1:], f"`{path} --help` shows the usage")
     return EXIT_USAGE
+
+
+def _report_refusal(error: OSError) -> int:
+    """What no command expected of the system: a full disk, a file of somebody else's, a folder that is a file."""
+    from remuda.fleet.errors import explain_os_error
+
+    told = explain_os_error(error)
+    output.show_error(told.message, told.hint)
+    return told.exit_status
+
+
+def prepare_streams() -> None:
+    """A terminal that cannot show a character, or no terminal at all, must not end a command, least of all a fleet."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115 (for the whole life of the process)
+        elif isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
 
 
 def _abandon_output() -> None:

@@ -1,3 +1,4 @@
+import errno
 import importlib
 import os
 import resource
@@ -94,10 +95,15 @@ def test_wrong_usage_is_status_2_with_a_hint(
     [
         (RemudaError("it is broken: 7", "mend it"), 1, "error: it is broken: 7\nhint: mend it\n"),
         (RemudaError("two\nlines"), 1, "error: two\n  lines\n"),
+        (
+            OSError(errno.ENOTDIR, "Not a directory", "/x"),
+            1,
+            "error: not a directory: /x\nhint: a file stands where a folder is needed: remove it, or set REMUDA_HOME\n",
+        ),
         (KeyboardInterrupt(), 130, "\n"),
         (click.Abort(), 130, ""),
     ],
-    ids=["remuda-error", "many-lines", "ctrl-c", "abort"],
+    ids=["remuda-error", "many-lines", "system", "ctrl-c", "abort"],
 )
 def test_errors_become_a_status_and_no_traceback(
     error: BaseException, status: int, told: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -132,3 +138,16 @@ def test_completion_of_commands_imports_none_of_them(tmp_path: Path) -> None:
     code = "import sys; sys.argv = ['remuda']; from remuda.cli.main import main; main()"
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
     assert done.stdout == "plain,status\n"
+
+
+def test_terminal_that_cannot_show_a_character_gets_another() -> None:
+    code = "from remuda.cli import main; main.prepare_streams(); print('\\u2713 done')"
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout == "? done\n"
+
+
+def test_command_without_a_standard_output_ends_in_order() -> None:
+    command = f"exec {sys.executable} -m remuda status >&- 2>&-"
+    environment = {**os.environ, "REMUDA_HOME": "/nowhere"}
+    assert subprocess.run(["sh", "-c", command], env=environment, check=False).returncode == 1
