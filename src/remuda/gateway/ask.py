@@ -46,17 +46,17 @@ class FieldRules:
 class Ask:
     """A parsed request. `body` is what the client sent, untouched; `model` is the name as JSON, quotes and all."""
 
-    model: bytes | None = None
-    max_tokens: int | None = None
-    """Only known when no model is named: then it decides among them."""
-    capability: str | None = None
-    """The same: `chat` (default), `completion`, `code`, …"""
-    content_type = b""
+    __slots__ = ("body", "capability", "content_type", "max_tokens", "model", "prompt_tokens", "route")
 
     def __init__(self, route: Route, body: bytes) -> None:
         self.route = route
         self.body = body
+        self.model: bytes | None = None
         self.prompt_tokens = estimate_prompt_tokens(len(body))
+        # Only known when no model is named, and then they decide among them: `chat` (default), `completion`, `code` …
+        self.max_tokens: int | None = None
+        self.capability: str | None = None
+        self.content_type = b""
 
     def rename_model(self, name: str) -> bytes:
         """The body with another model's name in it; every other byte stays."""
@@ -76,7 +76,8 @@ def parse_ask(route: Route, body: bytes, head: RequestHead, rules: FieldRules) -
     fields = decode_object(body)
     if not rules.watched.isdisjoint(fields):
         _check_fields(route, fields, rules)
-    if not rules.media_urls and (b'_url"' in body or b"\\" in body or route.name in _ANTHROPIC):
+    # find() rather than `in`: of bytes, `in` first tries the needle as a number, which costs more than the search.
+    if not rules.media_urls and (body.find(b'_url"') >= 0 or body.find(b"\\") >= 0 or route.name in _ANTHROPIC):
         _check_media(body)
     model = fields.get("model")
     if model is not None:

@@ -113,7 +113,7 @@ async def attempt(lease: Lease, request: Request, first_byte_timeout_s: float) -
 def _refuse_interrupted(upstream: Upstream) -> None:
     """An engine that was told to stop answers politely; nothing was relayed yet, so it is no answer."""
     first = upstream.peek()
-    if first.startswith(markers.IN_BAND_ERROR) or (upstream.complete and markers.ABORT in first):
+    if first.startswith(markers.IN_BAND_ERROR) or (upstream.complete and first.find(markers.ABORT) >= 0):
         raise AttemptFailed(Phase.SENT, "it was stopped while it worked on the request")
 
 

@@ -44,6 +44,12 @@ class ModelCounts:
         self.events = self.request_bytes = self.response_bytes = 0
         self.retries_denied = 0
 
+    def count_stream(self, events: int, elapsed_s: float) -> None:
+        """A stream of so many events, from the first to the last."""
+        self.events += events
+        if events > 1 and elapsed_s > 0.0:
+            self.per_token.observe(elapsed_s / (events - 1))
+
 
 class Ledger:
     """See the module. `log_request` is called for requests worth a line, when there is a log."""
@@ -66,25 +72,21 @@ class Ledger:
         model = exchange.model_name
         self._outcomes[model, exchange.route_name, outcome] += 1
         first_s = exchange.first_byte_s
+        duration_s = monotonic() - exchange.started_s
         if first_s:
-            self._account_answer(self._models[model], exchange, first_s)
+            counts = self._models[model]
+            counts.request_bytes += exchange.length
+            counts.response_bytes += exchange.answer_bytes
+            counts.first_byte.observe(first_s - exchange.started_s)
+            counts.duration.observe(duration_s)
+            if exchange.usage is not None:
+                prompt, generated = exchange.usage
+                counts.prompt_tokens += prompt
+                counts.generated_tokens += generated
+            if exchange.events:
+                counts.count_stream(exchange.events, exchange.last_byte_s - first_s)
         if self._log_request is not None:
-            self._log_request(exchange, monotonic() - exchange.started_s)
-
-    def _account_answer(self, counts: ModelCounts, exchange: Exchange, first_s: float) -> None:
-        started_s = exchange.started_s
-        counts.request_bytes += exchange.length
-        counts.response_bytes += exchange.answer_bytes
-        counts.first_byte.observe(first_s - started_s)
-        counts.duration.observe(monotonic() - started_s)
-        if exchange.usage is not None:
-            counts.prompt_tokens += exchange.usage[0]
-            counts.generated_tokens += exchange.usage[1]
-        events = exchange.events
-        if events:
-            counts.events += events
-            if events > 1 and exchange.last_byte_s:
-                counts.per_token.observe((exchange.last_byte_s - first_s) / (events - 1))
+            self._log_request(exchange, duration_s)
 
     def count_retry(self, model: str, phase: Phase) -> None:
         self._retries[model, phase] += 1

@@ -28,6 +28,8 @@ _USAGE: Final = re.compile(rb'"(prompt_tokens|completion_tokens|input_tokens|out
 _VLLM_USAGE: Final = re.compile(
     rb'"usage":\{"prompt_tokens":(\d{1,12}),"total_tokens":\d{1,12},"completion_tokens":(\d{1,12})'
 )
+_USAGE_BYTES: Final = 256
+"""It mostly stands in the last bytes of an answer."""
 _USAGE_MARK: Final = b'"usage":{'
 _CHUNK: Final = b"%x\r\n%b\r\n"
 _RECENT: Final = 4
@@ -98,12 +100,15 @@ def render_head(exchange: Exchange, upstream: "Upstream", framing: bytes) -> byt
 
 def read_usage(answer: bytes) -> tuple[int, int] | None:
     """Prompt and generated tokens as an engine states them at the end of an answer or of a stream."""
-    start = answer.rfind(_USAGE_MARK)
+    start = answer.find(_USAGE_MARK, -_USAGE_BYTES)
     if start < 0:
-        return None
+        start = answer.rfind(_USAGE_MARK)
+        if start < 0:
+            return None
     match = _VLLM_USAGE.match(answer, start)
     if match is not None:
-        return int(match[1]), int(match[2])
+        prompt, generated = match.groups()
+        return int(prompt), int(generated)
     found = dict(_USAGE.findall(answer, start))
     prompt = found.get(b"prompt_tokens") or found.get(b"input_tokens") or b"0"
     return int(prompt), int(found.get(b"completion_tokens") or found.get(b"output_tokens") or b"0")

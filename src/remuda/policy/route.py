@@ -13,7 +13,6 @@ Called by the gateway for each request; an endpoint's figures are kept by whoeve
 
 import math
 from collections.abc import Callable, Mapping
-from operator import attrgetter
 
 PRESSURE_TOKENS = 16
 """Work one request in flight adds to the next prefill, in prompt tokens: it takes a place in every step of the batch
@@ -83,9 +82,6 @@ Pick = Callable[[list[EndpointLoad], int, int], int]
 """(loads, prompt_tokens, turn) -> index. `loads` has at least one entry, `prompt_tokens` is at least 1."""
 
 
-_WORK = attrgetter("work_tokens")
-
-
 def pick_least_time(loads: list[EndpointLoad], prompt_tokens: int, turn: int = 0) -> int:
     """The engine with the least predicted time to first token.
 
@@ -97,7 +93,7 @@ def pick_least_time(loads: list[EndpointLoad], prompt_tokens: int, turn: int = 0
         time_s = (load.work_tokens + prompt_tokens) * load.s_per_token
         if time_s < least:
             if time_s == 0.0:  # only a product with an unknown speed
-                return loads.index(min(turned, key=_WORK))
+                return loads.index(_least_work(turned))
             best, least = load, time_s
     return loads.index(best)
 
@@ -115,6 +111,14 @@ def pick_least_request(loads: list[EndpointLoad], prompt_tokens: int, turn: int 
 def pick_round_robin(loads: list[EndpointLoad], prompt_tokens: int, turn: int = 0) -> int:  # noqa: ARG001
     """Each in its turn, whatever it has to do."""
     return turn % len(loads)
+
+
+def _least_work(turned: list[EndpointLoad]) -> EndpointLoad:
+    best, least = turned[0], turned[0].work_tokens
+    for load in turned:
+        if load.work_tokens < least:
+            best, least = load, load.work_tokens
+    return best
 
 
 def _turn(loads: list[EndpointLoad], turn: int) -> list[EndpointLoad]:
