@@ -108,6 +108,13 @@ OWNED_ENV: Final[Mapping[str, str]] = {
     "PYTHONHOME": "the engine runs in an environment of its own",
 }
 
+REFUSED_VALUES: Final[Mapping[tuple[str, str | None], str]] = {
+    ("VLLM_WORKER_MULTIPROC_METHOD", "forkserver"): (
+        "what a fork server starts is not tied to the engine's life, and would outlive an engine that is killed"
+    ),
+}
+"""(variable, value) → why not; the variable's other values are the user's to choose."""
+
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
@@ -131,6 +138,8 @@ def find_refusals(model: spec.Model) -> Iterator[Refusal]:
         if variable.name in OWNED_ENV or variable.name.startswith("REMUDA_"):
             reason = OWNED_ENV.get(variable.name, "names beginning with REMUDA_ are Remuda's own")
             yield Refusal(f"env[{index}]", f"{variable.name} cannot be set: {reason}", "remove it")
+        elif reason := REFUSED_VALUES.get((variable.name, variable.value)):
+            yield Refusal(f"env[{index}]", f"{variable.name} cannot be {variable.value}: {reason}", "use spawn")
 
 
 def _refuse_flag(name: str, version: str, known: Mapping[str, bool]) -> Refusal | None:

@@ -79,6 +79,10 @@ REFUSED = {
     "unknown": ({"extraArgs": {"stream-intervall": 4}}, "has no flag --stream-intervall"),
     "negative form": ({"extraArgs": {"no-async-scheduling": True}}, "negative form"),
     "environment": ({"env": [{"name": "VLLM_API_KEY", "value": "x"}]}, "cannot be set"),
+    "a fork server": (
+        {"env": [{"name": "VLLM_WORKER_MULTIPROC_METHOD", "value": "forkserver"}]},
+        "cannot be forkserver: what a fork server starts",
+    ),
     "our environment": ({"env": [{"name": "REMUDA_PARENT_PID", "value": "1"}]}, "Remuda's own"),
 }
 
@@ -125,6 +129,12 @@ def test_a_block_on_a_cpu_is_the_next_multiple_of_32_and_the_user_is_told(size):
 def test_a_gpu_takes_the_block_size_as_it_is_written():
     arguments = render_arguments(make_model("m", blockSize=16), GPU)
     assert arguments[arguments.index("--block-size") + 1] == "16"
+
+
+def test_the_other_ways_to_start_processes_are_the_users_to_choose():
+    model = make_model("m", env=[{"name": "VLLM_WORKER_MULTIPROC_METHOD", "value": "spawn"}])
+    render_arguments(model, CPU)
+    assert render_environment(model, CPU)["VLLM_WORKER_MULTIPROC_METHOD"] == "spawn"
 
 
 def test_the_users_environment_wins_over_defaults():
