@@ -154,11 +154,12 @@ def _report_refusal(error: OSError) -> int:
 
 
 def prepare_streams() -> None:
-    """A terminal that cannot show a character, or no terminal at all, must not end a command, least of all a fleet."""
-    for name in ("stdout", "stderr"):
+    """Let no terminal end a command, least of all a fleet: one that cannot show a character, input that is not text, or
+    no terminal at all."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         stream = getattr(sys, name)
         if stream is None:
-            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115 (for the whole life of the process)
+            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115 (for the whole life of the process)
         elif isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
 

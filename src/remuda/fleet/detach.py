@@ -21,6 +21,7 @@ from remuda.fleet.errors import FleetError, explain_os_error
 from remuda.fleet.gateway_child import open_log
 
 LOG_NAME = "fleet.log"
+TELL_S = 2.0  # a launcher that was suspended must not hold the fleet: it is told nothing more
 
 
 class Launch:
@@ -41,11 +42,14 @@ class Launch:
                 yield event
                 if isinstance(event, events.Ready):
                     return
-        status = self._process.wait()
+        try:
+            status = self._process.wait(TELL_S)
+        except subprocess.TimeoutExpired:
+            raise FleetError("the fleet goes on, but nobody listened to it for too long", "`remuda status`") from None
         raise FleetError(f"the fleet ended with status {status} before it was ready", f"its log: {self._log_path}")
 
     def interrupt(self) -> None:
-        """Tell it to stop; what it says on its way is still to be followed."""
+        """Tell it to stop."""
         with contextlib.suppress(ProcessLookupError):
             self._process.send_signal(signal.SIGTERM)
 
@@ -82,6 +86,7 @@ class Report:
     """Events to the launcher as long as it listens, and to the log for ever."""
 
     def __init__(self, channel: socket.socket) -> None:
+        channel.settimeout(TELL_S)
         self._channel: socket.socket | None = channel
 
     def emit(self, event: events.AnyEvent) -> None:
@@ -96,7 +101,7 @@ class Report:
         try:
             self._channel.sendall(line)
         except OSError:
-            self._channel = None
+            self.hang_up()
         if isinstance(event, events.Ready):
             self.hang_up()
 

@@ -151,3 +151,9 @@ def test_command_without_a_standard_output_ends_in_order() -> None:
     command = f"exec {sys.executable} -m remuda status >&- 2>&-"
     environment = {**os.environ, "REMUDA_HOME": "/nowhere"}
     assert subprocess.run(["sh", "-c", command], env=environment, check=False).returncode == 1
+
+
+def test_input_that_is_not_text_is_read_as_well_as_it_can_be() -> None:
+    code = "import sys; from remuda.cli import main; main.prepare_streams(); print(ascii(sys.stdin.read()))"
+    done = subprocess.run([sys.executable, "-c", code], input=b"caf\xe9", capture_output=True, check=True)
+    assert done.stdout == b"'caf\\ufffd'\n"

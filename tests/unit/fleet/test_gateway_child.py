@@ -124,3 +124,22 @@ async def test_socket_is_closed_to_other_children(tmp_path: Path, said: Path) ->
     assert output.count(b"socket:") == 0
     await watched.child.drain(5)
     await run
+
+
+async def test_gateway_whose_restart_the_system_refuses_is_tried_again(
+    tmp_path: Path, said: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def refuse(*_: object, **__: object) -> None:
+        raise BlockingIOError(11, "Resource temporarily unavailable")
+
+    watched = Watched(tmp_path)
+    run = asyncio.create_task(watched.child.run())
+    first = await watched.until(is_listening)
+    with monkeypatch.context() as full:
+        full.setattr("asyncio.create_subprocess_exec", refuse)
+        assert first.pid
+        os.kill(first.pid, signal.SIGKILL)
+        await watched.until(lambda status: "could not be started: Resource temporarily" in status.reason)
+    await watched.until(is_listening)
+    await watched.child.drain(5)
+    await run
