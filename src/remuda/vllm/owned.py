@@ -138,7 +138,8 @@ def find_refusals(model: spec.Model) -> Iterator[Refusal]:
         if variable.name in OWNED_ENV or variable.name.startswith("REMUDA_"):
             reason = OWNED_ENV.get(variable.name, "names beginning with REMUDA_ are Remuda's own")
             yield Refusal(f"env[{index}]", f"{variable.name} cannot be set: {reason}", "remove it")
-        elif reason := REFUSED_VALUES.get((variable.name, variable.value)):
+        elif (variable.name, variable.value) in REFUSED_VALUES:
+            reason = REFUSED_VALUES[variable.name, variable.value]
             yield Refusal(f"env[{index}]", f"{variable.name} cannot be {variable.value}: {reason}", "use spawn")
 
 
