@@ -94,3 +94,8 @@ def test_folder_that_cannot_be_written_is_explained(tmp_path: Path) -> None:
         pass
     assert "not a directory" in caught.value.message.lower()
     assert "REMUDA_HOME" in caught.value.hint
+
+
+def test_folder_of_the_state_is_for_the_owner_alone(tmp_path: Path) -> None:
+    with record.claim_home(tmp_path / "state"):
+        assert (tmp_path / "state").stat().st_mode & 0o077 == 0

@@ -1,0 +1,27 @@
+"""`remuda down --cut` over a fleet that does not answer."""
+
+import contextlib
+import subprocess
+import time
+
+from remuda.cli import down
+from remuda.fleet.processes import ProcessId, fetch_process_id
+from remuda.fleet.record import FleetRecord
+
+
+def start() -> tuple[subprocess.Popen[bytes], ProcessId]:
+    process = subprocess.Popen(["sleep", "600"], start_new_session=True)
+    identity = fetch_process_id(process.pid)
+    assert identity is not None
+    return process, identity
+
+
+def test_the_gateway_goes_with_the_supervisor_and_does_not_drain() -> None:
+    with contextlib.ExitStack() as started:
+        (supervisor, mine), (gateway, child) = start(), start()
+        for process in (supervisor, gateway):
+            started.callback(process.wait)
+            started.callback(process.kill)
+        record = FleetRecord(mine.pid, mine.start_ticks, "", (), time.time(), {"gateway": child})
+        down._kill(record)
+        assert (supervisor.wait(10), gateway.wait(10)) == (-9, -9)
