@@ -3,6 +3,7 @@
 python fake_engine.py BEHAVIOUR --port N …      (behaviours below; standard library only)
 """
 
+import ctypes
 import json
 import os
 import signal
@@ -11,6 +12,8 @@ import sys
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG: nothing stays when a test run is killed
 
 behaviour = sys.argv[1]
 port = int(sys.argv[sys.argv.index("--port") + 1])
