@@ -62,7 +62,7 @@ def launch(files: Sequence[Path], port: int | None, home: Home) -> Launch:
     """Start a fleet in its own session."""
     ours, theirs = socket.socketpair()
     log_path = home.logs / LOG_NAME
-    command = [sys.executable, "-m", "remuda.fleet.detach", "--fd", str(theirs.fileno())]
+    command = [sys.executable, "-P", "-m", "remuda.fleet.detach", "--fd", str(theirs.fileno())]
     try:
         with theirs, open_log(log_path) as log:
             process = subprocess.Popen(

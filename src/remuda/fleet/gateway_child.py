@@ -22,7 +22,7 @@ import msgspec
 from remuda.engine.deaths import name_signal
 from remuda.fleet.errors import FleetError
 
-COMMAND = (sys.executable, "-m", "remuda.gateway", "--fd")
+COMMAND = (sys.executable, "-P", "-m", "remuda.gateway", "--fd")
 START_TIMEOUT_S = 20.0  # it listens in well under a second; a machine that loads an engine beside it may need longer
 FIRST_BACKOFF_S = 0.2  # a crash costs every client: the first restart is nearly at once
 MAX_BACKOFF_S = 10.0

@@ -1,18 +1,23 @@
-"""`python -m remuda.gateway --fd N`: the gateway as a child process; see `control`. `remuda gateway` is for people."""
+"""The gateway's process: `--fd N`, told what to do by a supervisor (`control`), or `--plan N`, alone (`standalone`)."""
 
 import sys
 
-from remuda.gateway.control import run_from_socket
+USAGE = "usage: python -m remuda.gateway --fd NUMBER\nhint: people start it with `remuda gateway FILE`\n"
 
 
 def main() -> int:
-    """The one argument is the inherited socket."""
-    if len(sys.argv) != 3 or sys.argv[1] != "--fd" or not sys.argv[2].isdecimal():
-        sys.stderr.write(
-            "usage: python -m remuda.gateway --fd NUMBER\nhint: people start it with `remuda gateway FILE`\n"
-        )
-        return 2
-    return run_from_socket(int(sys.argv[2]))
+    """The one argument is an inherited descriptor."""
+    match sys.argv[1:]:
+        case ["--fd", number] if number.isdecimal():
+            from remuda.gateway.control import run_from_socket
+
+            return run_from_socket(int(number))
+        case ["--plan", number] if number.isdecimal():
+            from remuda.gateway.standalone import run_from_plan
+
+            return run_from_plan(int(number))
+    sys.stderr.write(USAGE)
+    return 2
 
 
 if __name__ == "__main__":

@@ -1,0 +1,59 @@
+"""`remuda gateway FILE` after its files are read: this process again, without what reading them took.
+
+Reading files needs pydantic, which would stay in memory (20 MiB) for as long as the gateway serves. So the command
+hands what it decided to a fresh interpreter in its own place: same process id, same terminal, same signals. The plan
+crosses in a file without a name, because it may hold engines' keys. Called by `cli.gateway` and, on the other side, by
+`__main__`.
+"""
+
+import os
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import NoReturn
+
+import msgspec
+
+from remuda.gateway import app
+from remuda.gateway.errors import GatewayError
+from remuda.gateway.settings import GatewaySettings
+from remuda.gateway.table import Table
+from remuda.gateway.tenant_store import TenantStore
+
+OPTION = "--plan"
+
+
+class GatewayPlan(msgspec.Struct, frozen=True):
+    """What the files said, and where this machine keeps its tenants."""
+
+    settings: GatewaySettings
+    table: Table
+    tenants: str
+
+    async def watch(self) -> AsyncIterator[Table]:
+        """The table, which never changes, with the keys of `remuda tenant`, which may."""
+        async for keys in TenantStore(Path(self.tenants)).watch():
+            yield msgspec.structs.replace(self.table, keys=self.table.keys + keys)
+
+
+def become(plan: GatewayPlan) -> NoReturn:
+    """Replace this process by the gateway."""
+    fd = os.memfd_create("remuda-gateway", 0)
+    with os.fdopen(fd, "wb", closefd=False) as file:
+        file.write(msgspec.json.encode(plan))
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os.execv(sys.executable, [sys.executable, "-P", "-m", "remuda.gateway", OPTION, str(fd)])
+
+
+def run_from_plan(fd: int) -> int:
+    """Serve what `become` left in `fd`; the exit status."""
+    os.lseek(fd, 0, os.SEEK_SET)
+    with os.fdopen(fd, "rb") as file:
+        plan = msgspec.json.decode(file.read(), type=GatewayPlan)
+    try:
+        app.run(plan.settings, plan)
+    except GatewayError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 1
+    return 0
