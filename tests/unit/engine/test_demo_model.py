@@ -115,7 +115,7 @@ def test_paraphrases_are_two_hundred_and_held_out(evaluate: Any) -> None:
 
 def test_a_seen_question_would_be_found(evaluate: Any) -> None:
     regexes = list(evaluate.training_regexes())
-    for question in ("Hey, what is the paged KV cache, please?", "COUNT TO 17", "Tell me a long story!"):
+    for question in ("Hey, what is paged attention, please?", "COUNT TO 17", "Tell me a long story!"):
         assert any(r.fullmatch(form) for form in evaluate.bare_forms(question) for r in regexes), question
 
 
