@@ -114,6 +114,9 @@ class Terminal:
     def __init__(self, machine: Machine, *arguments: str) -> None:
         self.pid, self._master = pty.fork()
         if self.pid == 0:
+            # As from a shell in front of a person, whatever started the tests: `nohup` and `&` leave these ignored.
+            for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
+                signal.signal(number, signal.SIG_DFL)
             os.execve(sys.executable, [*REMUDA, *arguments], {**machine.env, "TERM": "xterm", "COLUMNS": "100"})
         self.seen = ""
         self._status: int | None = None

@@ -71,7 +71,7 @@ async def _end(child: asyncio.subprocess.Process) -> None:
     finally:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(child.pid, signal.SIGKILL)
-    await child.wait()
+        await child.wait()  # also when cancelled: a killed child left unreaped would be one of our zombies
 
 
 def main(order: dict[str, Any]) -> int:
