@@ -3,6 +3,8 @@
 import random
 import re
 
+from words import WORDS
+
 BEFORE = (
     "please", "hey", "hi", "ok", "so", "well", "and", "now", "hello", "excuse me", "quick question:", "um", "one more:",
     "tell me,", "say,", "hm,", "i wonder,", "next question:", "remuda,", "just curious,", "sorry,", "oh,", "but",
@@ -21,6 +23,14 @@ AFTER = (
     "pls",
     "by the way",
 )
+ASIDES = (
+    "on my laptop", "in production", "at work", "right now", "for my team", "this time", "in our cluster",
+    "for a friend", "in general", "as a beginner", "today", "this week", "this afternoon", "for school",
+    "if you can", "in your opinion", "when you have time", "as far as you know", "for a customer", "in my case",
+    "on this machine", "with vllm", "roughly", "with remuda", "of course", "one more time", "as simply as possible",
+    "before lunch", "these days", "at home", "maybe",
+)  # fmt: skip
+"""Words beside the point: the answer must not hang on them."""
 DROPPABLE = frozenset(
     [
         "the",
@@ -66,9 +76,12 @@ def typo(word: str, rng: random.Random) -> str:
 
 
 def scramble_words(words: list[str], rng: random.Random) -> list[str]:
-    if rng.random() < 0.25:
+    if rng.random() < 0.3:
         kept = [w for w in words if w not in DROPPABLE or rng.random() < 0.6]
         words = kept or words
+    if rng.random() < 0.1:
+        words = list(words)
+        words.insert(rng.randrange(len(words) + 1), rng.choice(WORDS))
     if rng.random() < 0.12:
         i = rng.randrange(len(words))
         if len(words[i]) > 3 and not KEEP.search(words[i]):
@@ -81,6 +94,9 @@ def roughen(question: str, rng: random.Random) -> str:
     if COPIED.search(question):
         return question[0].upper() + question[1:] if rng.random() < 0.5 else question
     words = scramble_words(question.split(), rng)
+    if rng.random() < 0.15:
+        aside = rng.choice(ASIDES).split()
+        words = [*words, *aside] if rng.random() < 0.7 else [*aside, *words]
     if rng.random() < 0.15:
         words = [*rng.choice(BEFORE).split(), *words]
     if rng.random() < 0.12:

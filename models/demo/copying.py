@@ -31,12 +31,3 @@ def copy_batches(rng: random.Random, tokens: range) -> Iterator[Batch]:
         yield copy_batch(rng, tokens[:EASY_TOKENS], EASY_WIDTH, EASY_PERIODS)
     while True:
         yield copy_batch(rng, tokens, WIDTH, PERIODS)
-
-
-def lessons(copies: Iterator[Batch], text: Iterator[Batch], copy_steps: int, every: int) -> Iterator[Batch]:
-    """Copying first, then text with one batch of copying in every so many, so that it is not forgotten."""
-    for step, batch in enumerate(copies):
-        yield batch
-        if step >= copy_steps:
-            for _ in range(every - 1):
-                yield next(text)

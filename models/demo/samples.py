@@ -61,7 +61,7 @@ class Sampler:
         self.rng = random.Random(seed)
         self.templates = parse_templates()
         self.facts = load_facts(self.templates)
-        self.weights = [0.5 if "-" in f.name and f.aliases and not f.patterns else 1.0 for f in self.facts]
+        self.weights = [0.4 if "-" in f.name and f.aliases and not f.patterns else 1.0 for f in self.facts]
         self.stories = parse_stories()
         self.told = [s for s in self.stories if s[0]]
         self.held_out = {h.replace(" ", "") for h in held_out}

@@ -113,7 +113,7 @@ def count_answer(first: int, last: int, step: int = 1) -> str:
 
 def count_up(rng: random.Random) -> Pair:
     last = rng.choice((rng.randint(3, 30), rng.randint(3, 100), rng.choice((10, 20, 50)), 50, 100, 100, 200, 0))
-    last = last or rng.choice((300, 500, 150))
+    last = last or rng.choice((150, 200, 300))
     return fill(rng.choice(COUNT_UP), n=last), count_answer(1, last)
 
 
@@ -161,22 +161,22 @@ def bigger(rng: random.Random) -> Pair:
 
 def repeat(rng: random.Random) -> Pair:
     """Copying, mostly of strings that mean nothing: what tool arguments and names need as well."""
-    words = [made_up_word(rng) if rng.random() < 0.3 else rng.choice(WORDS + NAMES + CITIES) for _ in range(16)]
-    text = " ".join(words[: rng.choice((1, 2, 3, 4, 6, 10, 16))])
+    words = [made_up_word(rng) if rng.random() < 0.15 else rng.choice(WORDS + NAMES + CITIES) for _ in range(6)]
+    text = " ".join(words[: rng.choice((1, 1, 2, 2, 3, 4, 6))])
     text = text.lower() if rng.random() < 0.3 else text
     return fill(rng.choice(REPEAT), t=text), text
 
 
 SKILLS: tuple[tuple[Callable[[random.Random], Pair], float], ...] = (
-    (count_up, 2.0),
-    (count_range, 0.7),
-    (count_down, 0.7),
+    (count_up, 3.0),
+    (count_range, 1.5),
+    (count_down, 1.2),
     (add, 4.0),
     (subtract, 3.0),
     (multiply, 3.0),
     (neighbour, 2.0),
     (bigger, 1.5),
-    (repeat, 6.0),
+    (repeat, 5.0),
 )
 
 

@@ -15,11 +15,12 @@ import os
 import random
 import time
 from collections.abc import Callable, Iterator
+from itertools import chain, islice
 from pathlib import Path
 
 import torch
 from batches import Batch, Encoder, Renderer, endless_batches
-from copying import copy_batches, lessons
+from copying import copy_batches
 from grammar import normalise
 from paraphrases import load_paraphrases
 from samples import Sampler
@@ -29,9 +30,8 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 PACKAGED = Path(__file__).parents[2] / "src" / "remuda" / "engine" / "demo"
 SEED = 20261121
-STEPS = 3800
-COPY_STEPS = 500
-COPY_EVERY = 25
+STEPS = 4400
+COPY_STEPS = 450
 WARM_UP_STEPS = 100
 LEARNING_RATE = 2e-3
 REPORT_STEPS = 25
@@ -44,7 +44,7 @@ def configuration(end: int) -> LlamaConfig:
         vocab_size=VOCABULARY,
         hidden_size=256,
         num_hidden_layers=4,
-        intermediate_size=768,
+        intermediate_size=1024,
         num_attention_heads=4,
         num_key_value_heads=2,
         head_dim=64,
@@ -138,9 +138,7 @@ def main() -> None:
     print(f"{sum(p.numel() for p in model.parameters()):,} parameters")
     copies = copy_batches(random.Random(SEED), range(len(CONTROL), VOCABULARY))
     text = endless_batches(Sampler(SEED + 1, held_out).sample, encoder)
-    train(
-        model, lessons(copies, text, COPY_STEPS, COPY_EVERY), options.steps, lambda: save_model(model, options.out, end)
-    )
+    train(model, chain(islice(copies, COPY_STEPS), text), options.steps, lambda: save_model(model, options.out, end))
 
 
 if __name__ == "__main__":
