@@ -158,7 +158,7 @@ class GatewayChild:
                     start_new_session=True,  # a Ctrl-C in our terminal is ours to hand on
                 )
             reader, self._writer = await asyncio.open_connection(sock=ours)
-        except BaseException:
+        except BaseException:  # a cancelled start must not leak the socket
             ours.close()
             raise
         if self._stopping.is_set():

@@ -104,7 +104,7 @@ async def attempt(lease: Lease, request: Request, first_byte_timeout_s: float) -
                 fresh = True
         _refuse_interrupted(upstream)
         lease.begin_answer(upstream)
-    except BaseException:
+    except BaseException:  # the client leaving is thrown in here; a lease ends on every exit
         lease.close()
         raise
     return upstream.status
