@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from remuda.gateway.head_memo import HeadMemo
 from remuda.gateway.table import Endpoint, ModelRoute, Table
-from remuda.gateway.upstream import AttemptFailed, Upstream
+from remuda.gateway.upstream import AnswerHead, AttemptFailed, Upstream
 from remuda.gateway.waiting import Signal
 from remuda.policy import health as health_policy
 from remuda.policy import route as route_policy
@@ -33,6 +34,7 @@ class Engine:
         "_settings",
         "_tls",
         "all",
+        "answer_memo",
         "connects",
         "draining",
         "ejections",
@@ -61,6 +63,8 @@ class Engine:
         """Healthy without a past: a good answer changes nothing, so it need not be told."""
         self.idle: list[Upstream] = []
         self.all: set[Upstream] = set()
+        self.answer_memo: HeadMemo[AnswerHead] | None = None
+        """The head of its last whole answer."""
         self.removed = False
         self.requests = 0
         self.failures = 0

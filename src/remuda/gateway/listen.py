@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, cast
 from remuda.gateway import answers
 from remuda.gateway.exchange import NEVER, ClientGone, Exchange
 from remuda.gateway.flow import serve
+from remuda.gateway.head_memo import HeadMemo
 from remuda.gateway.request_body import BadBody, ChunkedBody, LengthBody
-from remuda.gateway.request_head import BadHead, HeadMemo, RequestHead, find_head_end, parse_head
+from remuda.gateway.request_head import BadHead, RequestHead, find_head_end, parse_head
 from remuda.gateway.waiting import Signal
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ class Connection(asyncio.Protocol):
     def __init__(self, gateway: "Gateway") -> None:
         self._gateway = gateway
         self._buffer = b""
-        self._memo: HeadMemo | None = None
+        self._memo: HeadMemo[RequestHead] | None = None
         self._exchange: Exchange | None = None
         self._reader: LengthBody | ChunkedBody | None = None
         self._body_signal: Signal[bytes] | None = None
@@ -151,7 +152,7 @@ class Connection(asyncio.Protocol):
         except BadHead as bad:
             self._refuse_head(bad)
             return None
-        self._memo = HeadMemo(data, head)
+        self._memo = HeadMemo(data, head, head.length)
         return head, end
 
     def _await_head(self) -> None:

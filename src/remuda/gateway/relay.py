@@ -142,7 +142,7 @@ class Relay:
             self.end()
         else:
             exchange.source = self
-            upstream.relay_to(self, idle_timeout_s)
+            upstream.relay_to(self, idle_timeout_s, self if self.chunked and self.streams else None)
         await self.finished
 
     def _choose_framing(self) -> bytes:
@@ -184,6 +184,16 @@ class Relay:
         size = len(payload)
         self.bytes += size
         self.write(b"%x\r\n%b\r\n" % (size, payload) if self.chunked else payload)
+
+    def take_chunk(self, chunk: bytes, start: int) -> None:
+        """One whole chunk as it came, payload from `start` on: byte for byte what `take` would make of it."""
+        if self.tail or chunk[-4:] != b"\n\n\r\n":
+            self.take(chunk[start:-2])
+            return
+        self.events += chunk.count(b"\n\n", start)
+        self.recent.append(chunk)
+        self.bytes += len(chunk) - start - 2
+        self.write(chunk)
 
     def end(self) -> None:
         """The answer is complete."""

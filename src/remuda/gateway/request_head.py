@@ -24,7 +24,6 @@ _HEAD: Final = re.compile(
 _LONE: Final = re.compile(rb"\r(?!\n|\Z)|(?<!\r)\n|\0")
 """A CR or LF alone, or NUL: no further byte can make this a head."""
 _VERSION: Final = re.compile(rb"[^ ]+ [^ ]+ HTTP/\d(?:\.\d)?\Z")
-_LENGTH_LINE: Final = re.compile(rb"\r\ncontent-length:[\t ]*([0-9]{1,18})(?=\r)", re.IGNORECASE)
 _DIGITS: Final = re.compile(rb"[0-9]{1,18}\Z")
 _METHODS: Final = frozenset({b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS"})
 
@@ -101,36 +100,6 @@ class RequestHead:
         self.minor = minor
         self.keep_alive = minor == 1
         self.forwarded: list[bytes] = []
-
-
-class HeadMemo:
-    """The last head of a connection, recognised when it comes again with any Content-Length.
-
-    Clients repeat themselves byte for byte; comparing is thirty times cheaper than parsing.
-    """
-
-    __slots__ = ("_prefix", "_suffix", "head")
-
-    def __init__(self, data: bytes, head: RequestHead) -> None:
-        match = _LENGTH_LINE.search(data)
-        start, end = match.span(1) if match is not None else (len(data), len(data))
-        self._prefix = data[:start]
-        self._suffix = data[end:]
-        self.head = head
-
-    def match(self, data: bytes) -> tuple[int, int] | None:
-        """(Where the body begins, its length) when `data` begins with this head."""
-        prefix, suffix = self._prefix, self._suffix
-        if not data.startswith(prefix):
-            return None
-        if not suffix:
-            return len(prefix), 0
-        start = len(prefix)
-        end = data.find(b"\r", start, start + 19)
-        if not data.startswith(suffix, end):
-            return None
-        digits = data[start:end]
-        return (end + len(suffix), int(digits)) if digits.isdigit() else None
 
 
 class HeadLimits:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final, Protocol, cast
 import httptools
 
 from remuda.gateway.exchange import NEVER
+from remuda.gateway.head_memo import HeadMemo
 from remuda.gateway.waiting import Signal
 from remuda.policy.retry import Phase
 
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
     from remuda.gateway.engines import Engine
 
 _HEAD_BYTES: Final = 64 * 1024
+_SIZE_DIGITS: Final = 4
+_CHUNK_SIZES: Final = {b"%x" % size: size for size in range(1, 4096)}
+"""Chunk size lines exactly as we write them: anything else (extensions, capitals, zeros in front) is parsed."""
 _SPLIT_BYTES: Final = 16 * 1024
 """Larger bodies are written beside their head instead of being copied behind it."""
 
@@ -38,6 +42,21 @@ _MEANINGS: Final = {
         _DROP,
     ),
 }  # fmt: skip
+
+
+_HEAD_END: Final = b"\r\n\r\n"
+_NO_BODY: Final = frozenset({204, 304})
+
+
+class AnswerHead:
+    """What was made of an answer's head; not changed afterwards, for it serves every answer with the same bytes."""
+
+    __slots__ = ("lines", "status", "streams")
+
+    def __init__(self, status: int, lines: bytes, streams: bool) -> None:
+        self.status = status
+        self.lines = lines
+        self.streams = streams
 
 
 class AttemptFailed(Exception):  # noqa: N818 - what became of one try
@@ -59,10 +78,19 @@ class Taker(Protocol):
     def broken(self, detail: str) -> None: ...
 
 
+class ChunkTaker(Protocol):
+    """Takes whole chunks of a chunked answer with their framing; the payload begins at `start`."""
+
+    def take_chunk(self, chunk: bytes, start: int) -> None: ...
+
+
 class Upstream(asyncio.Protocol):
     """See the module. Its life: idle → `send` → the answer begins → `relay_to` → `release`."""
 
     __slots__ = (
+        "_between_chunks",
+        "_chunk_taker",
+        "_fed",
         "_feed",
         "_head_bytes",
         "_headers",
@@ -109,6 +137,9 @@ class Upstream(asyncio.Protocol):
         self._headers: list[tuple[bytes, bytes]] = []
         self._parts: list[bytes] = []
         self._head_bytes = 0
+        self._fed = False
+        self._between_chunks = False
+        self._chunk_taker: ChunkTaker | None = None
         self.status = 0
         self.lines = b""
         """The answer's header lines, as far as they go on to the client."""
@@ -126,6 +157,49 @@ class Upstream(asyncio.Protocol):
             self.transport.abort()
             return
         self.heard_s = monotonic()
+        if not (self._fed or self.complete):
+            memo = self.engine.answer_memo
+            known = memo.match(data) if memo is not None else None
+            if known is not None and known[0] + known[1] == len(data):
+                assert memo is not None
+                self._take_known(memo.head, data[known[0] :])
+            else:
+                self._parse_first(data)
+            return
+        if self._between_chunks and self._chunk_taker is not None:
+            # Nearly every read of a stream is one chunk with one event, framed as we frame it: nothing to parse.
+            end = data.find(b"\r\n", 0, _SIZE_DIGITS + 2)
+            if len(data) - end - 4 == _CHUNK_SIZES.get(data[:end]) and data.endswith(b"\r\n"):
+                self._chunk_taker.take_chunk(data, end + 2)
+                return
+        self._parse(data)
+
+    def _take_known(self, head: AnswerHead, body: bytes) -> None:
+        """A whole answer in one read, its head as one that was parsed before: the parser need not see it."""
+        self.status = head.status
+        self.lines = head.lines
+        self.streams = head.streams
+        self.complete = self._keep_alive = True
+        self._parts.append(body)
+        self.answer.set(self)
+
+    def _parse_first(self, data: bytes) -> None:
+        self._fed = True
+        self._parse(data)
+        if self.complete:
+            self._remember(data)
+
+    def _remember(self, data: bytes) -> None:
+        """Keep the head of a whole answer, so that the next one is recognised. Only what leaves nothing open."""
+        length = self.content_length
+        if length is None or self.chunked or self.status in _NO_BODY or not self._keep_alive:
+            return
+        if data[:12] == b"HTTP/1.1 %d" % self.status:  # not a 1xx in front of it
+            end = data.find(_HEAD_END) + len(_HEAD_END)
+            head = AnswerHead(self.status, self.lines, self.streams)
+            self.engine.answer_memo = HeadMemo(data[:end], head, int(length))
+
+    def _parse(self, data: bytes) -> None:
         try:
             self._feed(data)
         except httptools.HttpParserUpgrade:
@@ -134,6 +208,8 @@ class Upstream(asyncio.Protocol):
         except httptools.HttpParserError:
             self._fail("what it sent is not HTTP")
             return
+        if self._between_chunks and not data.endswith(b"\r\n"):
+            self._between_chunks = False  # part of the next size line is here
         parts = self._parts
         taker = self._taker
         if taker is None:
@@ -202,6 +278,12 @@ class Upstream(asyncio.Protocol):
     def on_body(self, body: bytes) -> None:
         self._parts.append(body)
 
+    def on_chunk_header(self) -> None:
+        self._between_chunks = False
+
+    def on_chunk_complete(self) -> None:
+        self._between_chunks = True
+
     def on_message_complete(self) -> None:
         if not self.status:
             self._headers.clear()  # 1xx: the real answer follows
@@ -238,9 +320,10 @@ class Upstream(asyncio.Protocol):
         parts.clear()
         return payload
 
-    def relay_to(self, taker: Taker, idle_timeout_s: float) -> None:
-        """From now on the body goes to `taker`, read by read."""
+    def relay_to(self, taker: Taker, idle_timeout_s: float, chunk_taker: ChunkTaker | None = None) -> None:
+        """From now on the body goes to `taker`, read by read, and reads that are one whole chunk to `chunk_taker`."""
         self._taker = taker
+        self._chunk_taker = chunk_taker
         self.timeout_s = idle_timeout_s
         self.deadline_s = self.heard_s + idle_timeout_s
 
@@ -249,7 +332,7 @@ class Upstream(asyncio.Protocol):
         if not self.busy:
             return
         self.busy = False
-        self._taker = None
+        self._taker = self._chunk_taker = None
         self.deadline_s = NEVER
         if self.paused:
             self.resume()

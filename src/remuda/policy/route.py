@@ -87,25 +87,24 @@ def pick_least_time(loads: list[EndpointLoad], prompt_tokens: int, turn: int = 0
 
     While the speed of any candidate is unknown, all are compared on the weaker signal, their work alone.
     """
-    turned = _turn(loads, turn)
-    best, least = turned[0], math.inf
-    for load in turned:
+    count = len(loads)
+    first = turn % count - count  # counting up to 0 from here goes once around, negative indices being what they are
+    best, least = first, math.inf
+    for index in range(first, first + count):
+        load = loads[index]
         time_s = (load.work_tokens + prompt_tokens) * load.s_per_token
         if time_s < least:
             if time_s == 0.0:  # only a product with an unknown speed
-                return loads.index(_least_work(turned))
-            best, least = load, time_s
-    return loads.index(best)
+                return _pick_least_work(loads, first)
+            best, least = index, time_s
+    return best % count
 
 
 def pick_least_request(loads: list[EndpointLoad], prompt_tokens: int, turn: int = 0) -> int:  # noqa: ARG001
     """The engine with the fewest requests in flight."""
-    turned = _turn(loads, turn)
-    best, least = turned[0], turned[0].requests
-    for load in turned:
-        if load.requests < least:
-            best, least = load, load.requests
-    return loads.index(best)
+    count = len(loads)
+    first = turn % count - count
+    return min(range(first, first + count), key=lambda index: loads[index].requests) % count
 
 
 def pick_round_robin(loads: list[EndpointLoad], prompt_tokens: int, turn: int = 0) -> int:  # noqa: ARG001
@@ -113,18 +112,13 @@ def pick_round_robin(loads: list[EndpointLoad], prompt_tokens: int, turn: int = 
     return turn % len(loads)
 
 
-def _least_work(turned: list[EndpointLoad]) -> EndpointLoad:
-    best, least = turned[0], turned[0].work_tokens
-    for load in turned:
-        if load.work_tokens < least:
-            best, least = load, load.work_tokens
-    return best
-
-
-def _turn(loads: list[EndpointLoad], turn: int) -> list[EndpointLoad]:
-    """The loads with the one whose turn it is in front: the first of equals is picked."""
-    start = turn % len(loads)
-    return loads[start:] + loads[:start] if start else loads
+def _pick_least_work(loads: list[EndpointLoad], first: int) -> int:
+    count = len(loads)
+    best, least = first, loads[first].work_tokens
+    for index in range(first, first + count):
+        if loads[index].work_tokens < least:
+            best, least = index, loads[index].work_tokens
+    return best % count
 
 
 PICKS: Mapping[str, Pick] = {

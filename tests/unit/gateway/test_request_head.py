@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from remuda.gateway.request_head import BadHead, HeadLimits, HeadMemo, find_head_end, parse_head
+from remuda.gateway.head_memo import HeadMemo
+from remuda.gateway.request_head import BadHead, HeadLimits, find_head_end, parse_head
 
 LIMITS = HeadLimits(head_bytes=32_768, header_count=100, url_bytes=8192)
 
@@ -97,6 +98,14 @@ def test_head_end_does_not_depend_on_the_cut(data, draw):
 LENGTHS = [b"content-length: %d", b"Content-Length:%d", b"CONTENT-LENGTH: \t %d"]
 
 
+@pytest.mark.parametrize("line", [b"content-length: 5 ", b"content-length: 5\t \t", b"content-length: 005"], ids=repr)
+def test_head_that_comes_again_has_the_same_length(line):
+    """A length that the hole is not found for must not be read as none: the body would be the next request."""
+    head = b"POST /x HTTP/1.1\r\nhost: h\r\n" + line + b"\r\n\r\n"
+    parsed = parse_head(head, LIMITS)
+    assert HeadMemo(head, parsed, parsed.length).match(head + b"hello") == (len(head), 5)
+
+
 @pytest.mark.parametrize("line", LENGTHS)
 @pytest.mark.parametrize("place", [0, 1, 2])
 def test_head_is_recognised_with_any_length(line, place):
@@ -106,7 +115,7 @@ def test_head_is_recognised_with_any_length(line, place):
         return b"POST /x HTTP/1.1\r\n" + b"\r\n".join(lines) + b"\r\n\r\n"
 
     head = parse_head(render(10), LIMITS)
-    memo = HeadMemo(render(10), head)
+    memo = HeadMemo(render(10), head, head.length)
     assert head.length == 10
     for length in (0, 7, 123_456_789):
         data = render(length)
@@ -115,7 +124,8 @@ def test_head_is_recognised_with_any_length(line, place):
 
 @given(heads, heads, st.binary(max_size=20))
 def test_recognising_agrees_with_parsing(first, second, rest):
-    memo = HeadMemo(first, parse_head(first, LIMITS))
+    parsed = parse_head(first, LIMITS)
+    memo = HeadMemo(first, parsed, parsed.length)
     known = memo.match(second + rest)
     if known is not None:
         assert known == (len(second), parse_head(second, LIMITS).length)
@@ -126,7 +136,7 @@ def test_recognising_agrees_with_parsing(first, second, rest):
 @pytest.mark.parametrize("digits", [b"", b"x", b"1x", b"+1", b"1 ", b"9" * 30], ids=repr)
 def test_length_that_is_no_number_is_not_recognised(digits):
     head = b"POST /x HTTP/1.1\r\nhost: h\r\ncontent-length: 5\r\n\r\n"
-    memo = HeadMemo(head, parse_head(head, LIMITS))
+    memo = HeadMemo(head, parse_head(head, LIMITS), 5)
     assert memo.match(head.replace(b": 5", b": " + digits)) is None
 
 
