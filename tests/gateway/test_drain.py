@@ -97,8 +97,11 @@ class Child:
         self.writer.write(msgspec.json.encode(message) + b"\n")
 
     async def hear(self) -> dict:
+        """The next event that is not a sign of life."""
         async with asyncio.timeout(10):
-            return msgspec.json.decode(await self.reader.readline())
+            while (event := msgspec.json.decode(await self.reader.readline())) == {"event": "alive"}:
+                pass
+            return event
 
     async def end(self) -> int:
         async with asyncio.timeout(10):

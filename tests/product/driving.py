@@ -108,6 +108,11 @@ def kill(pid: int) -> None:
     os.kill(pid, signal.SIGKILL)
 
 
+def suspend(pid: int) -> None:
+    """Alive, and never going on: what a process that hangs looks like from outside."""
+    os.kill(pid, signal.SIGSTOP)
+
+
 class Terminal:
     """A command in a pseudo-terminal of its own, as in front of a person."""
 

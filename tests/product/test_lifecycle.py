@@ -7,8 +7,9 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.product.driving import (
@@ -19,13 +20,16 @@ from tests.product.driving import (
     Terminal,
     family_of,
     kill,
+    suspend,
     until,
     wait_until_gone,
 )
 
 from remuda.fleet.processes import fetch_process_id, is_alive
+from remuda.fleet.pulse import Pulse
 
 SECOND_START_S = 30.0
+SILENCE_S = Pulse().patience_s
 
 
 @pytest.fixture
@@ -94,7 +98,8 @@ def test_detached_life(machine: Machine) -> None:
 
     check_refusals(machine)
     check_tools(machine)
-    check_gateway_comes_back(machine)
+    check_gateway_comes_back(machine, kill, "killed by SIGKILL")
+    check_gateway_comes_back(machine, suspend, "it did not answer for 15 s; killed")
 
     family = machine.processes()
     down = machine.run("down")
@@ -145,18 +150,20 @@ def check_tools(machine: Machine) -> None:
     assert asked.out == piped.out != "\n"
 
 
-def check_gateway_comes_back(machine: Machine) -> None:
-    """kill -9 of the gateway: the same port serves again, the engine never noticed."""
+def check_gateway_comes_back(machine: Machine, hurt: Callable[[int], None], reason: str) -> None:
+    """kill -9 of the gateway, or one that hangs: the same port serves again, the engine never noticed."""
     before = machine.status()
-    kill(before["gateway"]["pid"])
-    after = until(
-        lambda: (
-            (now := machine.status())["gateway"]["restarts"] == 1 and now["gateway"]["state"] == "listening" and now
-        ),
-        GONE_S,
-        "the gateway is back",
-    )
+    restarts = before["gateway"]["restarts"] + 1
+    hurt(before["gateway"]["pid"])
+
+    def look() -> dict[str, Any] | None:
+        now = machine.status()
+        return now if (now["gateway"]["restarts"], now["gateway"]["state"]) == (restarts, "listening") else None
+
+    after = until(look, SILENCE_S + GONE_S, "the gateway is back")
+    assert after is not None
     assert after["gateway"]["url"] == before["gateway"]["url"]
+    assert after["gateway"]["reason"] == f"started again: {reason}"
     assert after["engines"][0]["pid"] == before["engines"][0]["pid"]
     assert machine.run("chat", "-m", "What is vLLM?").status == 0
 

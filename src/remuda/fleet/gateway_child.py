@@ -1,8 +1,9 @@
 """The gateway as a child process: started, fed tables, restarted when it dies, drained.
 
 They talk over a socketpair, JSON lines both ways: {"settings": …} once and {"table": …} on each change go down;
-{"event": "listening" | "drained" | "problem", …} come up. End of file is the leash: the gateway drains and exits
-when its parent closes the socket or dies. Knows nothing of engines; `supervisor` decides what is in a table.
+{"event": "listening" | "alive" | "drained" | "problem", …} come up. End of file is the leash: the gateway drains and
+exits when its parent closes the socket or dies. One that listened and then falls silent (stopped, stuck) is killed and
+started again (`pulse`). Knows nothing of engines; `supervisor` decides what is in a table.
 """
 
 import asyncio
@@ -21,6 +22,7 @@ import msgspec
 
 from remuda.engine.deaths import name_signal
 from remuda.fleet.errors import FleetError
+from remuda.fleet.pulse import Pulse
 
 COMMAND = (sys.executable, "-P", "-m", "remuda.gateway", "--fd")
 START_TIMEOUT_S = 20.0  # it listens in well under a second; a machine that loads an engine beside it may need longer
@@ -65,18 +67,22 @@ class GatewayChild:
         observer: Callable[[GatewayStatus], None],
         log_path: Path,
         command: tuple[str, ...] = COMMAND,
+        pulse: Pulse | None = None,
     ) -> None:
         self._settings = settings
         self._observer = observer
         self._log_path = log_path
         self._command = command
+        self._pulse = pulse or Pulse()
         self._table: object = None
         self._process: asyncio.subprocess.Process | None = None
         self._writer: asyncio.StreamWriter | None = None
         self._stopping = asyncio.Event()
         self._finished = asyncio.Event()
+        self._listened = asyncio.Event()
         self._problem = ""
         self._hint = ""
+        self._last_end = ""
         self._port = 0  # known once it listened; kept over restarts
         self.status = GatewayStatus()
 
@@ -101,7 +107,8 @@ class GatewayChild:
             if not self._port:
                 raise GatewayStartError(self._problem or self._describe_exit(code), self._hint)
             backoff_s = FIRST_BACKOFF_S if time.monotonic() - began_s > STEADY_S else backoff_s
-            self._become(GatewayState.BACKOFF, f"{self._describe_exit(code)}; again in {backoff_s:g} s")
+            self._last_end = self._describe_exit(code)
+            self._become(GatewayState.BACKOFF, f"{self._last_end}; again in {backoff_s:g} s")
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._stopping.wait(), backoff_s)
             backoff_s = min(backoff_s * 2, MAX_BACKOFF_S)
@@ -145,6 +152,7 @@ class GatewayChild:
     async def _run_once(self) -> int:
         """One process from start to exit."""
         self._problem = self._hint = ""
+        self._listened.clear()
         ours, theirs = socket.socketpair()
         try:
             with theirs, open_log(self._log_path) as log:
@@ -167,10 +175,12 @@ class GatewayChild:
         self._send({"settings": self._settings})
         if self._table is not None:
             self._send({"table": self._table})
+        guard = asyncio.create_task(self._end_when_silent(), name="the gateway's pulse")
         try:
             await self._listen_to(reader)
             return await self._process.wait()
         finally:
+            guard.cancel()
             self._writer.close()
             self._writer = None
 
@@ -188,12 +198,29 @@ class GatewayChild:
             if self._process is not None:
                 self._process.kill()
 
+    async def _end_when_silent(self) -> None:
+        """Kill it when it has listened and then says nothing any more; SIGKILL ends a stopped process too.
+
+        While it drains it is watched as well: one that hangs would finish nothing, however long it is given.
+        """
+        await self._listened.wait()
+        await self._pulse.until_silent()
+        self._problem = f"it did not answer for {self._pulse.patience_s:g} s; killed"
+        if self.status.state is GatewayState.DRAINING:
+            self._become(GatewayState.DRAINING, self._problem)
+        if self._process is not None and self._process.returncode is None:
+            self._process.kill()
+
     def _take(self, message: dict[str, Any]) -> None:
         match message.get("event"):
+            case "alive":
+                self._pulse.beat()
             case "listening":
                 self._port = int(message["port"])
                 self._settings = {**self._settings, "port": self._port}
-                self._become(GatewayState.LISTENING, "")
+                self._listened.set()
+                if not self._stopping.is_set():
+                    self._become(GatewayState.LISTENING, self._last_end and f"started again: {self._last_end}")
             case "problem":
                 self._problem = str(message.get("message", "unknown"))
                 self._hint = str(message.get("hint", ""))

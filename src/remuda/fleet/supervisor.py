@@ -20,7 +20,7 @@ from remuda.engine.home import Home
 from remuda.engine.status import EngineState, EngineStatus
 from remuda.errors import RemudaError
 from remuda.fleet import control, events, greeting, inspection, logsize, ports, record, roster, wording
-from remuda.fleet.gateway_child import GatewayChild, GatewayState, GatewayStatus
+from remuda.fleet.gateway_child import COMMAND, GatewayChild, GatewayState, GatewayStatus
 from remuda.fleet.plan import FleetPlan
 from remuda.fleet.processes import ProcessId, fetch_process_id
 from remuda.fleet.scrape import Scraper
@@ -78,7 +78,7 @@ class Supervisor:
         home: Home,
         workshop: Workshop,
         emit: events.Emit,
-        gateway_command: tuple[str, ...] | None = None,
+        gateway_command: tuple[str, ...] = COMMAND,
     ) -> None:
         self._plan = plan
         self._home = home
@@ -101,8 +101,9 @@ class Supervisor:
         self._end: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self._phase = "starting"
         self._scraper = Scraper()
-        command = {"command": gateway_command} if gateway_command else {}
-        self._gateway = GatewayChild(asdict(plan.settings), self._on_gateway, home.logs / "gateway.log", **command)
+        self._gateway = GatewayChild(
+            asdict(plan.settings), self._on_gateway, home.logs / "gateway.log", gateway_command
+        )
 
     # --- the life of a fleet
 

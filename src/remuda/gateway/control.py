@@ -1,11 +1,13 @@
 """The process entry a supervisor uses: settings and tables come in over an inherited socket, events go out.
 
 JSON lines. In: {"settings": …} once, then {"table": …} now and on each change. Out: {"event": "listening", "port": …},
-{"event": "drained", "clean": …}, {"event": "problem", "message": …, "hint": …}. The end of what comes in = the parent
+{"event": "drained", "clean": …}, {"event": "problem", "message": …, "hint": …}, and {"event": "alive"} every second for
+as long as the event loop turns, by which the parent notices a process that hangs. The end of what comes in = the parent
 is gone or wants us gone: drain and exit. Imports nothing heavy: this process starts in well under half a second.
 """
 
 import asyncio
+import contextlib
 import socket
 import sys
 from collections.abc import AsyncIterator
@@ -19,6 +21,9 @@ from remuda.gateway.table import Table
 from remuda.observe.logs import configure_logging
 
 _LINE_BYTES = 64 * 1024 * 1024
+_BEAT_S = 1.0
+_LEAVE_S = 1.0
+"""For the last events to reach a parent that reads; one that is stopped never will."""
 
 
 class _Message(msgspec.Struct):
@@ -53,6 +58,13 @@ class ControlSocket:
         if not self._writer.is_closing():
             self._writer.write(msgspec.json.encode(event) + b"\n")
 
+    async def beat(self, every_s: float = _BEAT_S) -> None:
+        """Tell that we live, until cancelled. A parent that does not read is not written to: old beats say nothing."""
+        while True:
+            if not self._writer.transport.get_write_buffer_size():
+                self.tell(event="alive")
+            await asyncio.sleep(every_s)
+
     def listening(self, host: str, port: int) -> None:
         self.tell(event="listening", host=host, port=port)
 
@@ -60,17 +72,18 @@ class ControlSocket:
         self.tell(event="drained", clean=clean)
 
     async def close(self) -> None:
-        try:
-            await self._writer.drain()
-            self._writer.close()
-            await self._writer.wait_closed()
-        except OSError:
-            pass  # the parent is gone; there is nobody to tell
+        with contextlib.suppress(OSError, TimeoutError):  # the parent is gone or stopped; there is nobody to tell
+            async with asyncio.timeout(_LEAVE_S):
+                await self._writer.drain()
+                self._writer.close()
+                await self._writer.wait_closed()
+        self._writer.transport.abort()
 
 
 async def _serve(fd: int) -> int:
     reader, writer = await asyncio.open_connection(sock=socket.socket(fileno=fd), limit=_LINE_BYTES)
     control = ControlSocket(reader, writer)
+    beating = asyncio.create_task(control.beat())
     try:
         message = await control.read()
         if message is None or message.settings is None:
@@ -83,6 +96,7 @@ async def _serve(fd: int) -> int:
         control.tell(event="problem", message=text, hint=hint)
         return 1
     finally:
+        beating.cancel()
         await control.close()
     return 0
 

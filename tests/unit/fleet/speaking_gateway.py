@@ -1,16 +1,21 @@
 """A gateway process for the supervisor's tests: it speaks the control protocol and answers every chat with one word.
 
-What it was told is appended to the file named in SAID, one JSON line each. MODE makes it misbehave.
+What it was told is appended to the file named in SAID, one JSON line each. MODE makes it misbehave: it `refuses` to
+start, `dies`, `hangs` instead of ending, or is `silent` (listens, and then never says that it lives). Whatever the mode
+but `hangs`, it ends with its supervisor.
 """
 
+import contextlib
 import http.server
 import json
 import os
 import socket
 import sys
 import threading
+from collections.abc import Callable
 
 MODE = os.environ.get("MODE", "")
+BEAT_S = 0.02
 
 
 class Answer(http.server.BaseHTTPRequestHandler):
@@ -37,6 +42,13 @@ class Answer(http.server.BaseHTTPRequestHandler):
         pass
 
 
+def beat(say: Callable[[dict[str, object]], None], ended: threading.Event) -> None:
+    """Lines are short: the kernel does not split them, whichever thread writes."""
+    with contextlib.suppress(OSError):
+        while not ended.wait(BEAT_S):
+            say({"event": "alive"})
+
+
 def main() -> None:
     channel = socket.socket(fileno=int(sys.argv[-1]))
     lines = channel.makefile("rb")
@@ -53,11 +65,15 @@ def main() -> None:
     server = http.server.ThreadingHTTPServer((settings["host"], settings["port"]), Answer)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     say({"event": "listening", "port": server.server_address[1]})
+    ended = threading.Event()
+    if MODE != "silent":
+        threading.Thread(target=beat, args=(say, ended), daemon=True).start()
     for line in lines:
         with open(os.environ["SAID"], "ab") as said:
             said.write(line)
     if MODE == "hangs":
         threading.Event().wait()
+    ended.set()
     say({"event": "drained"})
 
 

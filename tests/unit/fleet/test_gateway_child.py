@@ -3,12 +3,14 @@ import json
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from remuda.fleet.gateway_child import GatewayChild, GatewayStartError, GatewayState, GatewayStatus
+from remuda.fleet.pulse import Pulse
 
 DOUBLE = (sys.executable, str(Path(__file__).with_name("speaking_gateway.py")), "--fd")
 SETTINGS = {"host": "127.0.0.1", "port": 0}
@@ -34,10 +36,10 @@ def is_gone(status: GatewayStatus) -> bool:
 class Watched:
     """A child and what it reported."""
 
-    def __init__(self, tmp_path: Path) -> None:
+    def __init__(self, tmp_path: Path, pulse: Pulse | None = None) -> None:
         self.seen: list[GatewayStatus] = []
         self._news = asyncio.Event()
-        self.child = GatewayChild(SETTINGS, self._see, tmp_path / "gateway.log", DOUBLE)
+        self.child = GatewayChild(SETTINGS, self._see, tmp_path / "gateway.log", DOUBLE, pulse)
 
     def _see(self, status: GatewayStatus) -> None:
         self.seen.append(status)
@@ -143,3 +145,88 @@ async def test_gateway_whose_restart_the_system_refuses_is_tried_again(
     await watched.until(is_listening)
     await watched.child.drain(5)
     await run
+
+
+async def test_silent_gateway_is_killed_and_replaced_on_the_same_port(
+    tmp_path: Path, said: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MODE", "silent")
+    watched = Watched(tmp_path, Pulse(look_s=0.05, silent_looks=4))
+    run = asyncio.create_task(watched.child.run())
+    first = await watched.until(is_listening)
+    second = await watched.until(lambda status: is_listening(status) and status.restarts == 1)
+    assert is_gone(first)
+    assert second.port == first.port
+    reason = "it did not answer for 0.2 s; killed"
+    assert next(s.reason for s in watched.seen if s.state is GatewayState.BACKOFF) == f"{reason}; again in 0.2 s"
+    assert second.reason == f"started again: {reason}"
+    await watched.child.drain(5)
+    await run
+
+
+async def test_stopped_gateway_is_killed_and_replaced(tmp_path: Path, said: Path) -> None:
+    watched = Watched(tmp_path, Pulse(look_s=0.2, silent_looks=5))
+    run = asyncio.create_task(watched.child.run())
+    first = await watched.until(is_listening)
+    assert first.pid
+    os.kill(first.pid, signal.SIGSTOP)
+    second = await watched.until(lambda status: is_listening(status) and status.restarts == 1)
+    assert is_gone(first)
+    assert second.port == first.port
+    await watched.child.drain(5)
+    await run
+
+
+class Looks:
+    """A pulse whose looks are counted; `wait` is the time between two of them."""
+
+    def __init__(self, silent_looks: int) -> None:
+        self.begun: asyncio.Queue[float] = asyncio.Queue()
+        self.pulse = Pulse(0.3, silent_looks, self._wait)
+
+    async def _wait(self, look_s: float) -> None:
+        self.begun.put_nowait(look_s)
+        await asyncio.sleep(look_s)
+
+    async def until_more(self, count: int) -> None:
+        async with asyncio.timeout(DEADLINE_S):
+            for _ in range(count):
+                await self.begun.get()
+
+
+async def test_gateway_that_beats_lives(tmp_path: Path, said: Path) -> None:
+    looks = Looks(silent_looks=3)
+    watched = Watched(tmp_path, looks.pulse)
+    run = asyncio.create_task(watched.child.run())
+    first = await watched.until(is_listening)
+    await looks.until_more(6)
+    assert watched.child.status == first
+    await watched.child.drain(5)
+    await run
+
+
+async def test_supervisor_that_was_stopped_itself_does_not_blame_the_gateway(tmp_path: Path, said: Path) -> None:
+    looks = Looks(silent_looks=3)
+    watched = Watched(tmp_path, looks.pulse)
+    run = asyncio.create_task(watched.child.run())
+    first = await watched.until(is_listening)
+    await looks.until_more(1)
+    time.sleep(2 * looks.pulse.patience_s)  # noqa: ASYNC251 - nothing of ours runs meanwhile: that is the point
+    await looks.until_more(4)
+    assert watched.child.status == first
+    await watched.child.drain(5)
+    await run
+
+
+async def test_gateway_that_hangs_while_it_drains_is_not_waited_for(
+    tmp_path: Path, said: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    watched = Watched(tmp_path, Pulse(look_s=0.2, silent_looks=5))
+    run = asyncio.create_task(watched.child.run())
+    status = await watched.until(is_listening)
+    assert status.pid
+    os.kill(status.pid, signal.SIGSTOP)
+    await asyncio.wait_for(watched.child.drain(3600), DEADLINE_S)
+    await run
+    assert is_gone(status)
+    assert "it did not answer for 1 s; killed" in [s.reason for s in watched.seen if s.state is GatewayState.DRAINING]
