@@ -1,9 +1,10 @@
 """The gateway as a child process: started, fed tables, restarted when it dies, drained.
 
-They talk over a socketpair, JSON lines both ways: {"settings": …} once and {"table": …} on each change go down;
-{"event": "listening" | "alive" | "drained" | "problem", …} come up. End of file is the leash: the gateway drains and
-exits when its parent closes the socket or dies. One that listened and then falls silent (stopped, stuck) is killed and
-started again (`pulse`). Knows nothing of engines; `supervisor` decides what is in a table.
+They talk over a socketpair, JSON lines both ways: {"settings": …} once, {"table": …} on each change and
+{"figures": …} now and then go down; {"event": "listening" | "alive" | "drained" | "problem", …} come up. End of file
+is the leash: the gateway drains and exits when its parent closes the socket or dies. One that listened and then falls
+silent (stopped, stuck) is killed and started again (`pulse`). Knows nothing of engines; `supervisor` decides what is
+in a table.
 """
 
 import asyncio
@@ -118,6 +119,11 @@ class GatewayChild:
         """Give the gateway a new table, now and after each restart."""
         self._table = table
         self._send({"table": table})
+
+    def tell(self, figures: object) -> None:
+        """Hand on figures for its page; not while it has yet to take what it was sent, for they only get older."""
+        if self._writer is not None and not self._writer.transport.get_write_buffer_size():
+            self._send({"figures": figures})
 
     async def drain(self, timeout_s: float) -> None:
         """Let running requests finish, for at most `timeout_s`, then end it. Returns when `run` is over."""

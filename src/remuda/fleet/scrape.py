@@ -1,7 +1,7 @@
-"""Read the figures that engines and the gateway publish on /metrics, for `status`.
+"""Read the figures that engines and the gateway publish on /metrics: for `status`, and for the gateway's own page.
 
-Asked for, never polled: nothing is scraped while nobody looks. Speed is the difference of two looks at the token
-counter, so the first look at an engine takes two. Called by `supervisor`.
+Does not decide when: `figures` looks at an interval, `supervisor` when somebody asks. Speed is the difference of two
+looks at the token counter; where there was none of late, it takes two.
 """
 
 import asyncio
@@ -43,14 +43,23 @@ class Scraper:
         """Drop the connections."""
         await self._client.aclose()
 
+    async def look(self, engine_id: str, url: str) -> EngineMetrics | None:
+        """What the engine at `url` counts; None when it does not answer."""
+        text = await self._fetch(url)
+        if text is None:
+            return None
+        metrics = parse_metrics(text)
+        self._last[engine_id] = (time.monotonic(), metrics.generated_tokens)
+        return metrics
+
     async def fetch_engine(self, engine_id: str, url: str) -> EngineFigures | None:
-        """The figures of the engine at `url`; None when it does not answer."""
+        """The same, with the speed at which it generates."""
         if not self._is_fresh(engine_id):
-            if await self._look(engine_id, url) is None:
+            if await self.look(engine_id, url) is None:
                 return None
             await asyncio.sleep(SHORTEST_GAP_S)
         before_s, before_tokens = self._last[engine_id]
-        metrics = await self._look(engine_id, url)
+        metrics = await self.look(engine_id, url)
         if metrics is None:
             return None
         now_s, now_tokens = self._last[engine_id]
@@ -70,14 +79,6 @@ class Scraper:
     def _is_fresh(self, engine_id: str) -> bool:
         age_s = time.monotonic() - self._last.get(engine_id, (float("-inf"), 0))[0]
         return SHORTEST_GAP_S <= age_s <= OLDEST_S
-
-    async def _look(self, engine_id: str, url: str) -> EngineMetrics | None:
-        text = await self._fetch(url)
-        if text is None:
-            return None
-        metrics = parse_metrics(text)
-        self._last[engine_id] = (time.monotonic(), metrics.generated_tokens)
-        return metrics
 
     async def _fetch(self, url: str) -> str | None:
         try:

@@ -19,7 +19,7 @@ from remuda import spec
 from remuda.engine.home import Home
 from remuda.engine.status import EngineState, EngineStatus
 from remuda.errors import RemudaError
-from remuda.fleet import control, events, greeting, inspection, logsize, ports, record, roster, wording
+from remuda.fleet import control, events, figures, greeting, inspection, logsize, ports, record, roster, wording
 from remuda.fleet.gateway_child import COMMAND, GatewayChild, GatewayState, GatewayStatus
 from remuda.fleet.plan import FleetPlan
 from remuda.fleet.processes import ProcessId, fetch_process_id
@@ -128,6 +128,7 @@ class Supervisor:
         self._push_table()
         self._spawn(self._gateway.run())
         self._spawn(self._follow_tenants())
+        self._spawn(figures.keep_telling(self._scraper.look, self._statuses.values, self._gateway.tell))
         self._spawn(logsize.keep_bounded(self._home.logs / name for name in logsize.APPENDED))
         self._opening = [self._spawn(self._open(model)) for model in self._plan.started]
         self._opening.append(self._spawn(self._welcome()))

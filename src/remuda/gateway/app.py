@@ -33,6 +33,7 @@ from remuda.gateway.request_head import HeadLimits, RequestHead
 from remuda.gateway.settings import GatewaySettings, check_exposure, wants_keys
 from remuda.gateway.sweeper import Sweeper, Timed
 from remuda.gateway.table import Table, resolve_key_models
+from remuda.observe.figures import FigureBoard
 from remuda.observe.logs import Access, AccessLog, configure_logging
 from remuda.policy.outcome import Outcome
 from remuda.policy.retry import RetryBudget
@@ -313,9 +314,13 @@ def run(settings: GatewaySettings, source: TableSource, observer: Observer | Non
     uvloop.run(run_gateway(settings, source, observer))
 
 
-async def run_gateway(settings: GatewaySettings, source: TableSource, observer: Observer) -> None:
-    """The same inside a loop."""
+async def run_gateway(
+    settings: GatewaySettings, source: TableSource, observer: Observer, board: FigureBoard | None = None
+) -> None:
+    """The same inside a loop. `board`: figures that somebody else counts, for /metrics."""
     gateway = Gateway(settings)
+    if board is not None:
+        gateway.ledger.board = board
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -1,9 +1,10 @@
 """The process entry a supervisor uses: settings and tables come in over an inherited socket, events go out.
 
-JSON lines. In: {"settings": …} once, then {"table": …} now and on each change. Out: {"event": "listening", "port": …},
-{"event": "drained", "clean": …}, {"event": "problem", "message": …, "hint": …}, and {"event": "alive"} every second for
-as long as the event loop turns, by which the parent notices a process that hangs. The end of what comes in = the parent
-is gone or wants us gone: drain and exit. Imports nothing heavy: this process starts in well under half a second.
+JSON lines. In: {"settings": …} once, then {"table": …} now and on each change, and {"figures": …} of the engines for
+/metrics. Out: {"event": "listening", "port": …}, {"event": "drained", "clean": …}, {"event": "problem", "message": …,
+"hint": …}, and {"event": "alive"} every second for as long as the event loop turns, by which the parent notices a
+process that hangs. The end of what comes in = the parent is gone or wants us gone: drain and exit. Imports nothing
+heavy: this process starts in well under half a second.
 """
 
 import asyncio
@@ -11,6 +12,7 @@ import contextlib
 import socket
 import sys
 from collections.abc import AsyncIterator
+from time import monotonic
 
 import msgspec
 
@@ -18,6 +20,7 @@ from remuda.gateway.app import run_gateway
 from remuda.gateway.errors import GatewayError
 from remuda.gateway.settings import GatewaySettings
 from remuda.gateway.table import Table
+from remuda.observe.figures import FigureBoard, Figures
 from remuda.observe.logs import configure_logging
 
 _LINE_BYTES = 64 * 1024 * 1024
@@ -31,6 +34,7 @@ class _Message(msgspec.Struct):
 
     settings: GatewaySettings | None = None
     table: Table | None = None
+    figures: Figures | None = None
 
 
 class ControlSocket:
@@ -39,6 +43,7 @@ class ControlSocket:
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader = reader
         self._writer = writer
+        self.board = FigureBoard()
         self._decode = msgspec.json.Decoder(_Message).decode
 
     async def read(self) -> _Message | None:
@@ -51,6 +56,8 @@ class ControlSocket:
 
     async def watch(self) -> AsyncIterator[Table]:
         while (message := await self.read()) is not None:
+            if message.figures is not None:
+                self.board.take(message.figures, monotonic())
             if message.table is not None:
                 yield message.table
 
@@ -89,7 +96,7 @@ async def _serve(fd: int) -> int:
         if message is None or message.settings is None:
             raise GatewayError("the first line must be the settings")
         configure_logging(message.settings.log_format, message.settings.log_level, sys.stderr)
-        await run_gateway(message.settings, control, control)
+        await run_gateway(message.settings, control, control, control.board)
     except (GatewayError, msgspec.MsgspecError) as error:
         hint = error.hint if isinstance(error, GatewayError) else ""
         text = error.message if isinstance(error, GatewayError) else f"what the parent sent makes no sense: {error}"

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from remuda.gateway.exchange import Exchange
 from remuda.observe import metrics
+from remuda.observe.figures import FigureBoard
 from remuda.observe.metrics import UNKNOWN, HistogramCounts, Labels, Metric
 from remuda.policy.health import State
 from remuda.policy.outcome import Outcome
@@ -60,6 +61,7 @@ class Ledger:
         self._retries: defaultdict[tuple[str, Phase], int] = defaultdict(int)
         self._refused_keys: defaultdict[str, int] = defaultdict(int)
         self._log_request = log_request
+        self.board = FigureBoard()
         self.generation = 0
         self.connections_opened = 0
         self.connections_refused = 0
@@ -127,8 +129,9 @@ class Ledger:
         values[metrics.CLIENT_CONNECTIONS_REFUSED][()] = self.connections_refused
         values[metrics.TABLE_GENERATION][()] = self.generation
         values[metrics.BUILD][gateway.version, gateway.python] = 1
-        for metric, series in read_process().items():
-            values[metric].update(series)
+        for counted_elsewhere in (read_process(), self.board.read(monotonic())):
+            for metric, series in counted_elsewhere.items():
+                values[metric].update(series)
         return values
 
 

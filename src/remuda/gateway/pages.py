@@ -76,9 +76,15 @@ def explain_wait(model: "LiveModel") -> str:
 async def answer_metrics(gateway: "Gateway", exchange: Exchange, caller: Principal) -> Outcome:  # noqa: ARG001 - one shape
     from remuda.observe.exposition import render_exposition
 
-    exposition = render_exposition(gateway.ledger.snapshot(gateway), "")
+    exposition = render_exposition(gateway.ledger.snapshot(gateway), _accepts(exchange))
     exchange.write_answer(200, b"content-type: %b\r\n" % exposition.content_type.encode(), exposition.body())
     return Outcome.COMPLETED
+
+
+def _accepts(exchange: Exchange) -> str:
+    """The Accept header; no other page has more than one format, so the head keeps it among what engines are sent."""
+    pairs = (line.partition(b":") for line in exchange.head.forwarded)
+    return ",".join(value.decode("latin-1") for name, _, value in pairs if name.lower() == b"accept")
 
 
 async def answer_models(gateway: "Gateway", exchange: Exchange, caller: Principal) -> Outcome:

@@ -6,7 +6,13 @@ _PARTS = {
     "gateway": ("The gateway", "Served by every gateway on `/metrics`."),
     "fleet": (
         "Engines",
-        "What the fleet reads from each engine. Not served yet: until it is, scrape the engines themselves (`vllm:*`).",
+        (
+            "Read every few seconds by the fleet (`remuda up`) from each engine it runs, and served on its gateway's "
+            "`/metrics`. An engine that is gone vanishes; one that does not answer keeps its figures for some seconds "
+            "only. Latencies per model are the gateway's own, above; vLLM's histograms stay on the engine's own page "
+            "(`vllm:*`). Engines that run elsewhere (`endpoints:`, so all those of `remuda gateway FILE`) are not read "
+            "by Remuda: let Prometheus scrape them beside it."
+        ),
     ),
     "process": ("The process", "As every Prometheus client exposes them."),
 }

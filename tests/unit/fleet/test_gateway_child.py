@@ -24,7 +24,7 @@ def said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return path
 
 
-def read_said(path: Path) -> list[object]:
+def read_said(path: Path) -> list[dict[str, object]]:
     """What the gateway was told after its settings."""
     return [json.loads(line) for line in path.read_text().splitlines()]
 
@@ -230,3 +230,24 @@ async def test_gateway_that_hangs_while_it_drains_is_not_waited_for(
     await run
     assert is_gone(status)
     assert "it did not answer for 1 s; killed" in [s.reason for s in watched.seen if s.state is GatewayState.DRAINING]
+
+
+async def test_figures_are_handed_on_but_never_pile_up(tmp_path: Path, said: Path) -> None:
+    watched = Watched(tmp_path)
+    watched.child.tell({"before": "any gateway"})
+    run = asyncio.create_task(watched.child.run())
+    status = await watched.until(is_listening)
+    watched.child.tell({"some": "figures"})
+    assert status.pid
+    os.kill(status.pid, signal.SIGSTOP)
+    writer = watched.child._writer
+    assert writer is not None
+    while not (unsent := writer.transport.get_write_buffer_size()):
+        watched.child.push("x" * 10_000)
+    watched.child.tell({"late": "figures"})
+    assert writer.transport.get_write_buffer_size() == unsent
+    os.kill(status.pid, signal.SIGCONT)
+    await watched.child.drain(5)
+    await run
+    figures = [message["figures"] for message in read_said(said) if "figures" in message]
+    assert figures == [{"some": "figures"}]
