@@ -1,19 +1,23 @@
-"""`remuda engine`: the environments vLLM runs in. Parses, calls engine/install.py, prints."""
+"""`remuda engine`: the environments vLLM runs in. Parses, calls engine/install.py and engine/inventory.py, prints."""
 
+import contextlib
+import signal
 import sys
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import click
 
 from remuda.cli import output
+from remuda.errors import RemudaError
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from types import FrameType
 
-    from remuda.engine.installation import Installation
+    from remuda.engine.inventory import Environment
 
 HEADERS = ("NAME", "VLLM", "BUILD", "PYTHON", "SIZE", "STATE")
-_STYLES = {"whole": "green", "broken": "red"}
+_STYLES = {"current": "green", "superseded": "yellow", "broken": "red"}
 
 
 @click.group()
@@ -39,64 +43,149 @@ def install(version: str | None, variant: str, repair: bool) -> None:
     from remuda.cli.progress import View
     from remuda.engine.home import Home
     from remuda.engine.install import install_engine
+    from remuda.engine.inventory import list_environments
     from remuda.engine.variants import DEFAULT_VERSION
     from remuda.fleet.workshop import StepReporter
 
+    home = Home.from_environment()
     wanted = version or DEFAULT_VERSION
     view = View()
     step = StepReporter("engine", f"vLLM {wanted}", view.show)
     chosen = None if variant == "auto" else variant
     try:
-        found = install_engine(Home.from_environment(), wanted, chosen, step.report, repair=repair)
+        with _unwinding_when_told_to_end():
+            found = install_engine(home, wanted, chosen, step.report, repair=repair)
         step.finish(f"installed ({found.variant}, {format_size(found.size_bytes)})")
     finally:
         view.close()
     click.echo(found.path)
+    _tell_superseded(list_environments(home))
 
 
 @command.command("list")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def list_(as_json: bool) -> None:
-    """List what is installed, whole or broken."""
-    from remuda.engine.home import Home
-    from remuda.engine.install import list_installations
+    """List what is installed.
 
-    found = list_installations(Home.from_environment())
+    STATE is `current` for what this Remuda starts engines from, `superseded` for what an older Remuda (or one under
+    another Python) left, `broken` for what is half-made or damaged.
+    """
+    from remuda.engine.home import Home
+    from remuda.engine.inventory import list_environments
+
+    found = list_environments(Home.from_environment())
     if as_json:
-        output.print_json([describe(path, installation) for path, installation in found])
+        output.print_json([describe(environment) for environment in found])
     elif not found:
         click.echo("No engine is installed. `remuda engine install` installs one; `remuda up` does it by itself.")
     else:
-        rows = [_render_row(path, installation) for path, installation in found]
+        rows = [_render_row(environment) for environment in found]
         click.echo(output.render_table(HEADERS, rows, output.terminal_width(sys.stdout), _paint_cell))
+        _tell_superseded(found)
 
 
 @command.command()
-@click.argument("names", metavar="NAME...", nargs=-1, required=True)
-def remove(names: tuple[str, ...]) -> None:
-    """Delete engines by the NAME that `list` shows; `all` deletes every one."""
+@click.argument("names", metavar="[NAME]...", nargs=-1)
+@click.option("--superseded", is_flag=True, help="Everything this Remuda no longer starts engines from.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def remove(names: tuple[str, ...], superseded: bool, yes: bool) -> None:
+    """Delete engines by the NAME that `list` shows; `all` deletes every one.
+
+    Asks first; without a terminal to ask on, --yes is needed. What an engine runs from is not deleted.
+    """
     from remuda.engine.home import Home
-    from remuda.engine.install import list_installations, remove_installation
+    from remuda.engine.installation import measure_bytes
+    from remuda.engine.inventory import check_unused, list_environments, remove_environment
 
-    home = Home.from_environment()
-    chosen = tuple(path.name for path, _ in list_installations(home)) if names == ("all",) else names
-    for name in chosen:
-        click.echo(f"removed {remove_installation(home, name)}")
+    if superseded == bool(names):
+        raise click.UsageError("give either NAME, `all` or --superseded")
+    chosen = choose(list_environments(Home.from_environment()), names)
+    for environment in chosen:
+        check_unused(environment)
+    if not chosen:
+        click.echo("nothing to remove", err=True)
+        return
+    _confirm(chosen, yes=yes)
+    kept_bytes = 0
+    for environment in chosen:
+        kept_bytes += measure_bytes(environment.path, only_linked=True)
+        remove_environment(environment)
+        click.echo(f"removed {environment.path} ({format_size(environment.size_bytes)})")
+    if kept_bytes:
+        click.echo(f"uv's cache still holds {format_size(kept_bytes)} of it; `uv cache clean` deletes that", err=True)
 
 
-def describe(path: "Path", installation: "Installation | None") -> dict[str, object]:
-    """One environment for programs; `whole: false` has nothing but its place."""
-    if installation is None:
-        return {"name": path.name, "path": str(path), "whole": False}
-    return {
-        "name": path.name,
-        "path": str(path),
-        "whole": True,
-        "version": installation.version,
-        "variant": installation.variant,
-        "python": installation.python_version,
-        "size_bytes": installation.size_bytes,
+def choose(found: "Sequence[Environment]", names: Sequence[str]) -> "list[Environment]":
+    """The environments of these names; `all` is every one, and no name those this Remuda does not use."""
+    from remuda.engine.errors import InstallError
+
+    if not names:
+        return [environment for environment in found if not environment.is_current]
+    if tuple(names) == ("all",):
+        return list(found)
+    by_name = {environment.name: environment for environment in found}
+    for name in names:
+        if name not in by_name:
+            known = ", ".join(by_name) or "none is installed"
+            raise InstallError(f"there is no engine environment {name!r}", f"installed: {known}")
+    return [by_name[name] for name in dict.fromkeys(names)]
+
+
+def _confirm(chosen: "Sequence[Environment]", *, yes: bool) -> None:
+    """Ask on a terminal. Without one nobody can answer, and gigabytes take long to download again: --yes says it."""
+    if yes:
+        return
+    total = format_size(sum(environment.size_bytes for environment in chosen))
+    what = chosen[0].name if len(chosen) == 1 else f"these {len(chosen)} engines"
+    if not output.is_terminal(sys.stdin):
+        raise RemudaError(f"removing {what} ({total}) was not confirmed", "add --yes where there is no terminal")
+    if len(chosen) > 1:
+        for environment in chosen:
+            click.echo(f"{environment.name} ({format_size(environment.size_bytes)})", err=True)
+    click.confirm(f"remove {what} ({total})?", abort=True, err=True)
+
+
+def _tell_superseded(found: "Sequence[Environment]") -> None:
+    """One line about disk that nothing needs any more."""
+    unused = [environment.size_bytes for environment in found if not environment.is_current]
+    if unused:
+        which = "1 engine that is no longer used takes" if len(unused) == 1 else f"{len(unused)} unused engines take"
+        note = f"{which} {format_size(sum(unused))}; `remuda engine remove --superseded` deletes"
+        click.echo(f"{note} {'it' if len(unused) == 1 else 'them'}", err=True)
+
+
+@contextlib.contextmanager
+def _unwinding_when_told_to_end() -> Iterator[None]:
+    """SIGTERM and SIGHUP unwind as Ctrl-C does: the installer is ended, and what is half-made deleted."""
+
+    def leave(number: int, _frame: "FrameType | None") -> None:
+        signal.signal(number, signal.SIG_IGN)  # once is enough: deleting gigabytes takes a moment
+        raise SystemExit(128 + number)
+
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
+    for number, handler in before.items():
+        if handler is not signal.SIG_IGN:  # nohup asks to outlive the terminal
+            signal.signal(number, leave)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def describe(environment: "Environment") -> dict[str, object]:
+    """One environment for programs; a broken one has no version."""
+    found = environment.installation
+    place = {
+        "name": environment.name,
+        "path": str(environment.path),
+        "state": environment.state,
+        "current": environment.is_current,
+        "size_bytes": environment.size_bytes,
     }
+    if found is None:
+        return place
+    return place | {"version": found.version, "variant": found.variant, "python": found.python_version}
 
 
 def format_size(size_bytes: int) -> str:
@@ -104,11 +193,10 @@ def format_size(size_bytes: int) -> str:
     return f"{size_bytes / 1e9:.1f} GB"
 
 
-def _render_row(path: "Path", installation: "Installation | None") -> tuple[str, ...]:
-    if installation is None:
-        return (path.name, "", "", "", "", "broken")
-    size = format_size(installation.size_bytes)
-    return (path.name, installation.version, installation.variant, installation.python_version, size, "whole")
+def _render_row(environment: "Environment") -> tuple[str, ...]:
+    found = environment.installation
+    about = (found.version, found.variant, found.python_version) if found else ("", "", "")
+    return (environment.name, *about, format_size(environment.size_bytes), environment.state)
 
 
 def _paint_cell(column: int, text: str) -> str:

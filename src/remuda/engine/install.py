@@ -2,27 +2,23 @@
 
     find_installation     the whole environment for a version (and variant), or None
     install_engine        find it, or build it: one builder at a time (flock), in a temporary folder, renamed into place
-    list_installations    what is there, whole or broken
-    remove_installation   delete one
 
-Does not know models or processes. Called by fleet (`up`) and cli (`engine …`). Blocking: run it in a thread where an
-event loop must go on.
+Does not know models or processes, or what else is installed (`inventory`). Called by fleet (`up`) and cli (`engine …`).
+Blocking: run it in a thread where an event loop must go on.
 """
 
-import contextlib
-import fcntl
 import os
 import shutil
-import time
-from collections.abc import Iterator
 from pathlib import Path
 
 from remuda.engine.build import Progress, ProgressCallback, Recipe, build_environment, check_disk, check_imports
 from remuda.engine.errors import InstallError
 from remuda.engine.home import Home
 from remuda.engine.installation import (
+    PARTIAL,
     Installation,
     environment_path,
+    lock_environment,
     lock_text,
     measure_bytes,
     read_installation,
@@ -41,8 +37,6 @@ from remuda.engine.variants import (
     parse_variant,
 )
 from remuda.vllm.dialect import DIALECTS
-
-_PARTIAL = ".building-"
 
 
 def find_installation(home: Home, version: str = DEFAULT_VERSION, variant: str | None = None) -> Installation | None:
@@ -72,39 +66,11 @@ def install_engine(
         return found
     chosen = parse_variant(found.variant) if found else choose_variant(variant)
     path = _checked_path(home, version, chosen)
-    with _lock(path, progress):
+    with lock_environment(path, lambda: progress(Progress("waiting", "another Remuda is installing this engine"))):
         other = read_installation(path)
         if other is not None and (found is None or not _is_broken(other, progress)):
             return other  # somebody else built it while we waited
         return _build(path, version, chosen, progress)
-
-
-def list_installations(home: Home) -> list[tuple[Path, Installation | None]]:
-    """Every environment under `home`, with None for one that is half-made or damaged."""
-    try:
-        folders = sorted(entry for entry in home.engines.iterdir() if entry.is_dir() and entry.name.startswith("vllm-"))
-    except (FileNotFoundError, NotADirectoryError):
-        return []
-    except OSError as error:
-        raise InstallError(
-            f"{home.engines} cannot be read: {error.strerror}", "choose another folder with REMUDA_HOME"
-        ) from error
-    return [(folder, read_installation(folder)) for folder in folders]
-
-
-def remove_installation(home: Home, name: str) -> Path:
-    """Delete one environment by the name `list_installations` shows; engines still running from it will fail."""
-    folders = {folder.name: folder for folder, _ in list_installations(home)}
-    if name not in folders:
-        known = ", ".join(folders) or "none is installed"
-        raise InstallError(f"there is no engine environment {name!r}", f"installed: {known}")
-    try:
-        with _lock(folders[name], lambda _: None):
-            remove_tree(folders[name])
-            remove_leftovers(folders[name], _PARTIAL)
-    except OSError as error:
-        raise InstallError(f"{folders[name]} cannot be deleted: {error.strerror}", "check who owns it") from error
-    return folders[name]
 
 
 def _checked_path(home: Home, version: str, variant: Variant) -> Path:
@@ -128,8 +94,8 @@ def _checked_path(home: Home, version: str, variant: Variant) -> Path:
 
 def _build(path: Path, version: str, variant: Variant, progress: ProgressCallback) -> Installation:
     """Build beside, mark, rename. What an interrupted build left behind is removed first."""
-    remove_leftovers(path, _PARTIAL)
-    partial = path.with_name(f"{_PARTIAL}{path.name}-{os.getpid()}")
+    remove_leftovers(path, PARTIAL)
+    partial = path.with_name(f"{PARTIAL}{path.name}-{os.getpid()}")
     try:
         build_environment(partial, Recipe(find_uv(), version, variant), progress)
         write_marker(partial, version, variant.name, measure_bytes(partial))
@@ -157,36 +123,10 @@ def _is_broken(found: Installation, progress: ProgressCallback) -> bool:
     return False
 
 
-@contextlib.contextmanager
-def _lock(path: Path, progress: ProgressCallback) -> Iterator[None]:
-    """One builder per environment on this machine; the kernel frees the lock of a killed one."""
-    lock_path = path.with_name(f".{path.name}.lock")
-    try:
-        handle = lock_path.open("w")
-    except OSError as error:
-        raise InstallError(f"{lock_path} cannot be written: {error.strerror}", "check who owns the folder") from error
-    with handle:
-        if not _try_lock(handle.fileno()):
-            progress(Progress("waiting", "another Remuda is installing this engine"))
-            while not _try_lock(handle.fileno()):
-                time.sleep(0.2)  # flock without waiting, so that Ctrl-C works
-        yield
-
-
-def _try_lock(descriptor: int) -> bool:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
-
-
 __all__ = [
     "VARIANTS",
     "Installation",
     "Progress",
     "find_installation",
     "install_engine",
-    "list_installations",
-    "remove_installation",
 ]

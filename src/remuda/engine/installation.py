@@ -2,23 +2,30 @@
 
 One folder per vLLM version, variant, Python, architecture and lock file, so a new lock never touches an environment
 that engines run from. The folder is complete when its marker exists: the marker is written last and the folder is
-renamed into place. Does not build anything; `install` does. Called by install, plan and cli.
+renamed into place. Does not build anything; `install` does. Called by install, inventory, plan and cli.
 """
 
+import contextlib
+import fcntl
 import hashlib
 import json
 import os
 import platform
 import shutil
 import sys
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 
+from remuda.engine.errors import InstallError
 from remuda.engine.home import Home
 from remuda.engine.variants import PYTHON_FALLBACK, PYTHONS
 
 MARKER = "remuda-engine.json"
+PARTIAL = ".building-"
+"""Begins the name of an environment that is not finished."""
 _REMOVED = ".removed-"
 
 
@@ -103,13 +110,16 @@ def read_installation(path: Path) -> Installation | None:
     return Installation(path, version, variant, interpreter, python, size_bytes)
 
 
-def measure_bytes(path: Path) -> int:
-    """Disk that a tree takes, each hard-linked file once."""
+def measure_bytes(path: Path, *, only_linked: bool = False) -> int:
+    """Disk that a tree takes, each hard-linked file once.
+
+    With `only_linked`, only of files that have another name elsewhere: deleting the tree does not free them.
+    """
     total, seen = 0, set()
     for folder, _, files in os.walk(path):
         for name in files:
             info = os.lstat(os.path.join(folder, name))
-            if info.st_ino not in seen:
+            if info.st_ino not in seen and (info.st_nlink > 1 or not only_linked):
                 seen.add(info.st_ino)
                 total += info.st_blocks * 512
     return total
@@ -119,8 +129,10 @@ def remove_tree(path: Path) -> None:
     """Delete an environment so that no moment shows it half-deleted under its own name."""
     if not path.exists() and not path.is_symlink():
         return
-    doomed = path.with_name(f"{_REMOVED}{path.name}-{os.getpid()}")
-    path.rename(doomed)
+    doomed = path
+    if owner_of(path) == path:
+        doomed = path.with_name(f"{_REMOVED}{path.name}-{os.getpid()}")
+        path.rename(doomed)
     shutil.rmtree(doomed, ignore_errors=True)
 
 
@@ -129,3 +141,52 @@ def remove_leftovers(path: Path, *prefixes: str) -> None:
     for prefix in (_REMOVED, *prefixes):
         for leftover in path.parent.glob(f"{prefix}{path.name}*"):
             shutil.rmtree(leftover, ignore_errors=True)
+
+
+def find_abandoned(folder: Path) -> list[Path]:
+    """What interrupted builds and removals left in the engines' folder; not what somebody works on now."""
+    left = [entry for prefix in (PARTIAL, _REMOVED) for entry in folder.glob(f"{prefix}vllm-*") if entry.is_dir()]
+    return [entry for entry in left if not _is_locked(owner_of(entry))]
+
+
+def owner_of(path: Path) -> Path:
+    """The environment that a half-made or half-deleted one belongs to; of a whole one, itself."""
+    for prefix in (PARTIAL, _REMOVED):
+        if path.name.startswith(prefix):
+            return path.with_name(path.name.removeprefix(prefix).rpartition("-")[0])
+    return path
+
+
+def _is_locked(path: Path) -> bool:
+    try:
+        with path.with_name(f".{path.name}.lock").open("rb") as handle:
+            return not _try_lock(handle.fileno())
+    except OSError:
+        return False
+
+
+@contextlib.contextmanager
+def lock_environment(path: Path, on_wait: Callable[[], None]) -> Iterator[None]:
+    """Be the only one on this machine who builds or deletes it; the kernel frees the lock of a killed one.
+
+    `on_wait` is called once when somebody else holds it; what it raises ends the waiting.
+    """
+    lock_path = path.with_name(f".{path.name}.lock")
+    try:
+        handle = lock_path.open("w")
+    except OSError as error:
+        raise InstallError(f"{lock_path} cannot be written: {error.strerror}", "check who owns the folder") from error
+    with handle:
+        if not _try_lock(handle.fileno()):
+            on_wait()
+            while not _try_lock(handle.fileno()):
+                time.sleep(0.2)  # flock without waiting, so that Ctrl-C works
+        yield
+
+
+def _try_lock(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

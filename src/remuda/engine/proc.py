@@ -62,6 +62,26 @@ def find_group(group: int) -> list[int]:
     return [stat.pid for stat in map(read_stat, _all_pids()) if stat and stat.group == group and stat.state not in "ZX"]
 
 
+def find_users(folder: Path) -> list[int]:
+    """Processes that were started with a program below `folder`, or have a library from there in memory.
+
+    Those of other users are left out: their memory may not be looked at.
+    """
+    names = {f"{folder}/".encode(), f"{os.path.realpath(folder)}/".encode()}
+    return [pid for pid in sorted(_all_pids()) if _uses(pid, names)]
+
+
+def _uses(pid: int, names: set[bytes]) -> bool:
+    try:
+        with open(f"/proc/{pid}/cmdline", "rb") as command_line:
+            if command_line.read().startswith(tuple(names)):
+                return True
+        with open(f"/proc/{pid}/maps", "rb") as maps:
+            return any(name in line for line in maps for name in names)
+    except OSError:
+        return False
+
+
 def cpu_seconds(pids: Iterator[int] | list[int]) -> float:
     """Processor time these processes have used since they started."""
     return sum(stat.cpu_s for pid in pids if (stat := read_stat(pid)))

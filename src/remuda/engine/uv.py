@@ -4,15 +4,25 @@ Knows uv's messages and turns its failures into one sentence; does not know what
 `build`.
 """
 
+import contextlib
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Final
 
+from remuda.engine import proc
 from remuda.engine.errors import InstallError
+from remuda.engine.process import PARENT_VARIABLE
+
+_TETHER: Final = Path(__file__).parent / "inside" / "tether.py"
+_END_S: Final = 10.0
+"""How long the kernel may take to end a killed uv: it writes gigabytes, and disk I/O is finished first."""
 
 _FAILURES: tuple[tuple[re.Pattern[str], str, str], ...] = (
     (
@@ -72,32 +82,50 @@ def find_uv(environ: Mapping[str, str] | None = None, beside: Path = Path(sys.ex
 
 
 def run_uv(uv: Path, arguments: Sequence[str], on_line: Callable[[str], None], env: Mapping[str, str]) -> None:
-    """Run uv, handing each line it prints to `on_line`; InstallError with the reason when it fails."""
+    """Run uv, handing each line it prints to `on_line`; InstallError with the reason when it fails.
+
+    It never outlives us: an exception (Ctrl-C too) ends its process group, our own death ends it through the kernel.
+    """
+    if not os.access(uv, os.X_OK):
+        raise InstallError(f"{uv} could not be started: it is not an executable file", "reinstall uv")
     lines: list[str] = []
-    command = [str(uv), *arguments]
-    try:
-        process = subprocess.Popen(
-            command,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            stdin=subprocess.DEVNULL,
-            env=dict(env),
-            text=True,
-            errors="replace",
-        )
-    except OSError as error:
-        raise InstallError(f"{uv} could not be started: {error.strerror}", "reinstall uv") from error
+    process = _start(uv, arguments, env)
     with process:
         try:
             assert process.stdout is not None
             for line in process.stdout:
                 lines.append(line.rstrip())
                 on_line(lines[-1])
-        except BaseException:  # a Ctrl-C too must not leave uv running
-            process.kill()
+        except BaseException:
+            _end_group(process.pid)
             raise
     if process.returncode != 0:
         raise explain_failure(lines, process.returncode)
+
+
+def _start(uv: Path, arguments: Sequence[str], env: Mapping[str, str]) -> subprocess.Popen[str]:
+    try:
+        return subprocess.Popen(
+            [sys.executable, "-IS", str(_TETHER), str(uv), *arguments],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            stdin=subprocess.DEVNULL,
+            env={**env, PARENT_VARIABLE: str(os.getpid())},
+            text=True,
+            errors="replace",
+            process_group=0,
+        )
+    except OSError as error:
+        raise InstallError(f"{uv} could not be started: {error.strerror}", "reinstall uv") from error
+
+
+def _end_group(group: int) -> None:
+    """End uv and what it started (it byte-compiles in processes of its own): what they wrote is deleted next."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(group, signal.SIGKILL)
+    deadline_s = time.monotonic() + _END_S
+    while proc.find_group(group) and time.monotonic() < deadline_s:
+        time.sleep(0.01)
 
 
 def explain_failure(lines: Sequence[str], status: int) -> InstallError:

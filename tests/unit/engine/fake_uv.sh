@@ -10,6 +10,8 @@ if [ "$1" = venv ]; then
 fi
 [ -n "$UV_INDEX" ] && echo "in the environment: $UV_INDEX" >> "$FAKE_UV_CALLS"
 [ -n "$FAKE_UV_FAILS" ] && { echo "error: $FAKE_UV_FAILS" >&2; exit 2; }
+[ -n "$FAKE_UV_TELLS" ] && echo $$ > "$FAKE_UV_TELLS"
+[ -n "$FAKE_UV_HANGS" ] && exec sleep 600
 [ -n "$FAKE_UV_SLEEP" ] && sleep "$FAKE_UV_SLEEP"
 while [ $# -gt 0 ]; do [ "$1" = --python ] && python="$2"; shift; done
 packages="$(dirname "$(dirname "$python")")/lib/python$FAKE_UV_PYTHON/site-packages"

@@ -10,8 +10,9 @@ from remuda.engine import build, install, variants
 from remuda.engine.build import Progress
 from remuda.engine.errors import InstallError
 from remuda.engine.home import Home
-from remuda.engine.install import find_installation, install_engine, list_installations, remove_installation
+from remuda.engine.install import find_installation, install_engine
 from remuda.engine.installation import environment_path, python_version
+from remuda.engine.inventory import list_environments
 
 FAKE_UV = Path(__file__).with_name("fake_uv.sh")
 
@@ -67,7 +68,7 @@ def test_a_damaged_environment_is_not_found_and_is_built_anew(home, damage):
     built = install_engine(home, variant="cpu-pypi")
     damage(built.path)
     assert find_installation(home, variant="cpu-pypi") is None
-    assert [installation for _, installation in list_installations(home)] == [None]
+    assert [environment.state for environment in list_environments(home)] == ["broken"]
     assert install_engine(home, variant="cpu-pypi") == built
     assert count_builds(home) == 2
 
@@ -85,7 +86,7 @@ def test_an_interrupted_build_leaves_nothing_that_is_taken_for_an_engine(home, m
     monkeypatch.setenv("FAKE_UV_FAILS", "dns error")
     with pytest.raises(InstallError, match="cannot be reached"):
         install_engine(home, variant="cpu-pypi")
-    assert list_installations(home) == []
+    assert list_environments(home) == ()
     assert [entry for entry in home.engines.iterdir() if entry.is_dir()] == []
     path = environment_path(home, "0.32.0", "cpu-pypi")
     killed = path.with_name(f".building-{path.name}-1")
@@ -136,14 +137,6 @@ def test_an_unknown_version_names_the_known_ones(home):
     assert "0.32.0" in caught.value.hint
 
 
-def test_an_engine_is_removed_by_its_name(home):
-    built = install_engine(home, variant="cpu-pypi")
-    assert remove_installation(home, built.id) == built.path
-    assert list_installations(home) == []
-    with pytest.raises(InstallError, match="no engine environment"):
-        remove_installation(home, "../../etc")
-
-
 @pytest.mark.parametrize("variant", ["cpu", "cpu-pypi", "cuda"])
 def test_every_variant_has_a_lock_file_with_hashes(variant):
     text = install.lock_text("0.32.0", variant)
@@ -152,20 +145,6 @@ def test_every_variant_has_a_lock_file_with_hashes(variant):
     unhashed = [line for line in names if not line.endswith("\\")]
     assert unhashed == (["torch==2.13.0+cpu"] if variant == "cpu" else [])
     assert not any(line.startswith(("torchvision", "torchaudio", "torchcodec")) for line in names) or variant == "cuda"
-
-
-def test_what_an_interrupted_removal_left_is_deleted_with_the_next_one(home):
-    built = install_engine(home, variant="cpu-pypi")
-    left = built.path.with_name(f".removed-{built.id}-1")
-    left.mkdir()
-    remove_installation(home, built.id)
-    assert [entry.name for entry in home.engines.iterdir() if entry.is_dir()] == []
-
-
-def test_a_folder_that_cannot_be_read_is_named(home):
-    endless = Home.from_environment({"REMUDA_HOME": "/" + "x" * 300})
-    with pytest.raises(InstallError, match="File name too long"):
-        list_installations(endless)
 
 
 def test_the_address_of_a_mirror_is_not_in_the_arguments_everybody_sees(home, monkeypatch):

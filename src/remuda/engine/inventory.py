@@ -1,0 +1,98 @@
+"""What is installed on this machine, which of it this Remuda still uses, and its removal.
+
+    list_environments     every environment: current, superseded or broken, and the disk it takes
+    remove_environment    delete one that nothing runs from
+
+An environment is *current* when an engine this Remuda starts may use it: its folder is named after the lock file,
+Python and architecture of now (see installation). All others are *superseded*: an older Remuda made them, or another
+Python. Does not build anything. Called by cli.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from remuda.engine import proc
+from remuda.engine.errors import InstallError
+from remuda.engine.home import Home
+from remuda.engine.installation import (
+    PARTIAL,
+    Installation,
+    environment_path,
+    find_abandoned,
+    lock_environment,
+    measure_bytes,
+    owner_of,
+    read_installation,
+    remove_leftovers,
+    remove_tree,
+)
+from remuda.engine.variants import VARIANTS
+from remuda.vllm.dialect import DIALECTS
+
+
+@dataclass(frozen=True, slots=True)
+class Environment:
+    """One folder of the engines' folder."""
+
+    path: Path
+    installation: Installation | None
+    """None when it is half-made or damaged."""
+    is_current: bool
+    size_bytes: int
+
+    @property
+    def name(self) -> str:
+        """What it is called on the command line."""
+        return self.path.name
+
+    @property
+    def state(self) -> str:
+        """One word: broken, current or superseded."""
+        if self.installation is None:
+            return "broken"
+        return "current" if self.is_current else "superseded"
+
+
+def list_environments(home: Home) -> tuple[Environment, ...]:
+    """Every environment under `home`, by name; last what interrupted installations left, which is hidden from `ls`."""
+    try:
+        folders = sorted(entry for entry in home.engines.iterdir() if entry.is_dir() and entry.name.startswith("vllm-"))
+    except (FileNotFoundError, NotADirectoryError):
+        return ()
+    except OSError as error:
+        raise InstallError(
+            f"{home.engines} cannot be read: {error.strerror}", "choose another folder with REMUDA_HOME"
+        ) from error
+    current = {environment_path(home, version, variant) for version in DIALECTS for variant in VARIANTS}
+    abandoned = sorted(find_abandoned(home.engines))
+    return tuple(_describe(folder, is_current=folder in current) for folder in (*folders, *abandoned))
+
+
+def _describe(folder: Path, *, is_current: bool) -> Environment:
+    found = read_installation(folder)
+    return Environment(folder, found, is_current, found.size_bytes if found else measure_bytes(folder))
+
+
+def check_unused(environment: Environment) -> None:
+    """Refuse what an engine runs from: without its files it would fail at the next import."""
+    if users := proc.find_users(environment.path):
+        more = f" and {len(users) - 1} more" if len(users) > 1 else ""
+        raise InstallError(
+            f"{environment.name} is in use by process {users[0]}{more}", "`remuda down` stops the fleet; then remove it"
+        )
+
+
+def remove_environment(environment: Environment) -> None:
+    """Delete it; InstallError when an engine runs from it, or it is being installed right now."""
+    path = environment.path
+
+    def refuse() -> None:
+        raise InstallError(f"{path.name} is being installed right now", "wait until that is done, or end it")
+
+    with lock_environment(owner_of(path), refuse):
+        check_unused(environment)
+        try:
+            remove_tree(path)
+            remove_leftovers(path, PARTIAL)
+        except OSError as error:
+            raise InstallError(f"{path} cannot be deleted: {error.strerror}", "check who owns it") from error

@@ -1,0 +1,181 @@
+"""`remuda engine`: what is shown, what is asked before gigabytes go, and what an ended installation leaves."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from remuda.cli import engine, output
+from remuda.cli.main import run_command
+from remuda.engine import proc
+from remuda.engine.errors import InstallError
+from remuda.engine.home import Home
+from remuda.engine.installation import environment_path, python_version, write_marker
+
+FAKE_UV = Path(__file__).parents[1] / "engine" / "fake_uv.sh"
+GIB = 1024**3
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
+    monkeypatch.setenv("REMUDA_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("REMUDA_UV", str(FAKE_UV))
+    monkeypatch.setenv("FAKE_UV_CALLS", str(tmp_path / "calls"))
+    monkeypatch.setenv("FAKE_UV_PYTHON", python_version())
+    return Home.from_environment()
+
+
+def make_environment(home: Home, *, is_current: bool = True) -> Path:
+    path = environment_path(home, "0.32.0", "cpu-pypi")
+    assert path is not None
+    if not is_current:
+        path = path.with_name(path.name[:-8] + "0" * 8)
+    (path / "lib" / f"python{python_version()}" / "site-packages" / "vllm").mkdir(parents=True)
+    (path / "bin").mkdir()
+    (path / "bin" / "python").symlink_to(sys.executable)
+    write_marker(path, "0.32.0", "cpu-pypi", 5 * 10**9)
+    return path
+
+
+def run(*arguments: str, text: str | None = None) -> Result:
+    return CliRunner().invoke(engine.command, list(arguments), input=text)
+
+
+def test_list_says_what_is_still_used_and_how_to_remove_the_rest(home: Home) -> None:
+    older, newer = make_environment(home, is_current=False), make_environment(home)
+    shown = run("list")
+    assert [line.split()[0] + " " + " ".join(line.split()[-3:]) for line in shown.stdout.splitlines()[1:]] == [
+        f"{older.name} 5.0 GB superseded",
+        f"{newer.name} 5.0 GB current",
+    ]
+    assert shown.stderr == (
+        "1 engine that is no longer used takes 5.0 GB; `remuda engine remove --superseded` deletes it\n"
+    )
+    listed = json.loads(run("list", "--json").stdout)
+    assert [(one["state"], one["current"], one["size_bytes"]) for one in listed] == [
+        ("superseded", False, 5 * 10**9),
+        ("current", True, 5 * 10**9),
+    ]
+
+
+def test_nothing_installed_says_how_to_install() -> None:
+    assert "`remuda engine install` installs one" in run("list").stdout
+
+
+def test_an_installation_tells_what_older_ones_still_take(home: Home) -> None:
+    make_environment(home, is_current=False)
+    done = run("install", "--variant", "cpu-pypi")
+    assert done.stdout == f"{environment_path(home, '0.32.0', 'cpu-pypi')}\n"
+    assert done.stderr.endswith("takes 5.0 GB; `remuda engine remove --superseded` deletes it\n")
+
+
+def test_superseded_engines_are_removed_and_the_current_one_stays(home: Home) -> None:
+    older, newer = make_environment(home, is_current=False), make_environment(home)
+    done = run("remove", "--superseded", "--yes")
+    assert (done.stdout, done.stderr, done.exit_code) == (f"removed {older} (5.0 GB)\n", "", 0)
+    assert (older.exists(), newer.exists()) == (False, True)
+    assert run("remove", "--superseded").stderr == "nothing to remove\n"
+
+
+def test_without_a_terminal_nothing_is_removed_unless_it_is_confirmed(
+    home: Home, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = make_environment(home)
+    monkeypatch.setattr(output, "is_terminal", lambda _: False)
+    assert run_command(["engine", "remove", path.name]) == 1
+    assert capsys.readouterr().err == (
+        f"error: removing {path.name} (5.0 GB) was not confirmed\nhint: add --yes where there is no terminal\n"
+    )
+    assert path.is_dir()
+    assert run("remove", "all", "--yes").exit_code == 0
+    assert not path.exists()
+
+
+@pytest.mark.parametrize(("answer", "stays"), [("n\n", True), ("\n", True), ("y\n", False)], ids=["no", "enter", "yes"])
+def test_on_a_terminal_it_is_asked(home: Home, monkeypatch: pytest.MonkeyPatch, answer: str, stays: bool) -> None:
+    monkeypatch.setattr(output, "is_terminal", lambda stream: stream is sys.stdin)
+    path = make_environment(home)
+    done = run("remove", path.name, text=answer)
+    assert done.stderr.startswith(f"remove {path.name} (5.0 GB)? [y/N]: ")
+    assert path.exists() is stays
+
+
+def test_several_are_named_before_it_is_asked(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(output, "is_terminal", lambda stream: stream is sys.stdin)
+    names = [make_environment(home, is_current=is_current).name for is_current in (False, True)]
+    done = run("remove", "all", text="n\n")
+    told = [f"{names[0]} (5.0 GB)", f"{names[1]} (5.0 GB)", "remove these 2 engines (10.0 GB)? [y/N]: n"]
+    assert done.stderr.splitlines()[:3] == told
+
+
+def test_when_one_of_several_is_in_use_none_is_removed(home: Home) -> None:
+    older, newer = make_environment(home, is_current=False), make_environment(home)
+    command = [newer / "bin" / "python", "-c", "print(flush=True); input()"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as running:
+        assert running.stdin is not None
+        assert running.stdout is not None
+        running.stdout.readline()
+        refused = run("remove", "all", "--yes")
+        running.stdin.close()
+    assert isinstance(refused.exception, InstallError)
+    assert refused.exception.message == f"{newer.name} is in use by process {running.pid}"
+    assert (older.exists(), newer.exists()) == (True, True)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["remove"], "error: give either NAME, `all` or --superseded\n"),
+        (["remove", "x", "--superseded"], "error: give either NAME, `all` or --superseded\n"),
+        (["remove", "../../etc"], "error: there is no engine environment '../../etc'\nhint: installed: vllm-0.32.0-"),
+    ],
+    ids=["nothing", "both", "unknown"],
+)
+def test_a_wrong_choice_is_told(
+    home: Home, arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = make_environment(home)
+    assert run_command(["engine", *arguments]) != 0
+    assert capsys.readouterr().err.startswith(message)
+    assert path.is_dir()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP], ids=lambda number: number.name)
+def test_an_installation_that_is_told_to_end_leaves_no_installer_and_no_folder(
+    home: Home, tmp_path: Path, number: signal.Signals
+) -> None:
+    process, installer = start_installation(tmp_path, FAKE_UV_SLEEP="600")
+    process.send_signal(number)
+    assert process.wait(20) == 128 + number
+    assert proc.find_group(installer) == []
+    assert [entry.name for entry in home.engines.iterdir() if entry.is_dir()] == []
+
+
+def test_an_installation_that_is_killed_takes_its_installer_along_and_the_next_one_clears_up(
+    home: Home, tmp_path: Path
+) -> None:
+    process, installer = start_installation(tmp_path, FAKE_UV_HANGS="yes")
+    left = [entry.name for entry in home.engines.iterdir() if entry.is_dir()]
+    process.kill()
+    process.wait(20)
+    while proc.find_group(installer):  # the kernel tells nobody
+        pass
+    assert [name.startswith(".building-") for name in left] == [True]
+    path = environment_path(home, "0.32.0", "cpu-pypi")
+    assert run("install", "--variant", "cpu-pypi").stdout == f"{path}\n"
+    assert [entry for entry in home.engines.iterdir() if entry.is_dir()] == [path]
+
+
+def start_installation(tmp_path: Path, **behaviour: str) -> tuple[subprocess.Popen[bytes], int]:
+    """The command in the middle of its work, and its installer's process group."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    env = {**os.environ, **behaviour, "FAKE_UV_TELLS": str(pipe)}
+    command = [sys.executable, "-m", "remuda", "engine", "install", "--variant", "cpu-pypi"]
+    process = subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    return process, int(pipe.read_text())

@@ -1,0 +1,136 @@
+"""What is installed, what is still used, and its removal; environments are built by a stand-in for uv."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from remuda.engine import inventory, proc
+from remuda.engine.errors import InstallError
+from remuda.engine.home import Home
+from remuda.engine.install import install_engine
+from remuda.engine.installation import lock_environment, measure_bytes, python_version
+from remuda.engine.inventory import list_environments, remove_environment
+
+FAKE_UV = Path(__file__).with_name("fake_uv.sh")
+
+
+@pytest.fixture
+def home(tmp_path, monkeypatch):
+    monkeypatch.setenv("REMUDA_UV", str(FAKE_UV))
+    monkeypatch.setenv("FAKE_UV_CALLS", str(tmp_path / "calls"))
+    monkeypatch.setenv("FAKE_UV_PYTHON", python_version())
+    return Home.from_environment({"REMUDA_HOME": str(tmp_path / "home")})
+
+
+@pytest.fixture
+def current(home):
+    return install_engine(home, variant="cpu-pypi").path
+
+
+@pytest.fixture
+def superseded(current):
+    """The same, as a Remuda with another lock file would have named it."""
+    older = current.with_name(current.name[:-8] + "0" * 8)
+    current.rename(older)
+    return older
+
+
+def states(home: Home) -> dict[str, str]:
+    return {environment.name: environment.state for environment in list_environments(home)}
+
+
+def test_what_this_remuda_starts_engines_from_is_current_and_another_lock_files_is_superseded(home, superseded):
+    newer = install_engine(home, variant="cpu-pypi")
+    assert states(home) == {superseded.name: "superseded", newer.id: "current"}
+
+
+def test_a_damaged_environment_is_broken_and_its_size_is_measured(home, current):
+    (current / "remuda-engine.json").unlink()
+    (current / "weight").write_bytes(bytes(100_000))
+    (found,) = list_environments(home)
+    assert (found.state, found.is_current) == ("broken", True)
+    assert found.size_bytes == measure_bytes(current) >= 100_000
+
+
+def test_what_interrupted_work_left_is_listed_but_not_what_is_worked_on(home, current):
+    abandoned = current.with_name(f".building-{current.name}-1")
+    abandoned.mkdir()
+    assert states(home) == {current.name: "current", abandoned.name: "broken"}
+    with lock_environment(current, pytest.fail):
+        assert states(home) == {current.name: "current"}
+
+
+def test_removal_leaves_nothing(home, current):
+    for kind in ("building", "removed"):
+        current.with_name(f".{kind}-{current.name}-1").mkdir()
+    for environment in list_environments(home):
+        remove_environment(environment)
+    assert list_environments(home) == ()
+    assert [entry for entry in home.engines.iterdir() if entry.is_dir()] == []
+
+
+def test_an_environment_that_is_being_installed_is_not_removed(home, current):
+    (environment,) = list_environments(home)
+    with lock_environment(current, pytest.fail), pytest.raises(InstallError, match="being installed right now"):
+        remove_environment(environment)
+    assert current.is_dir()
+
+
+@pytest.mark.parametrize("way", ["program", "library"])
+def test_an_environment_that_something_runs_from_is_not_removed(home, current, way):
+    program = current / "bin" / "python"
+    program.unlink()
+    program.symlink_to(sys.executable)
+    library = current / "library.so"
+    library.write_bytes(bytes(4096))
+    name = program if way == "program" else sys.executable
+    code = f"import mmap; f = open({str(library)!r}, 'r+b'); m = mmap.mmap(f.fileno(), 0); print(flush=True); input()"
+    command = [name, "-c", "print(flush=True); input()" if way == "program" else code]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as engine:
+        engine.stdout.readline()
+        (environment,) = list_environments(home)
+        with pytest.raises(InstallError, match=f"in use by process {engine.pid}"):
+            remove_environment(environment)
+        engine.stdin.close()
+    remove_environment(environment)
+    assert not current.exists()
+
+
+def test_an_environment_behind_a_link_is_in_use_under_both_names(tmp_path):
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    program = tmp_path / "real" / "python"
+    program.symlink_to(sys.executable)
+    command = [program, "-c", "print(flush=True); input()"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as engine:
+        engine.stdout.readline()
+        assert [proc.find_users(tmp_path / name) for name in ("real", "link")] == [[engine.pid]] * 2
+        engine.stdin.close()
+
+
+def test_a_folder_that_cannot_be_read_is_named():
+    endless = Home.from_environment({"REMUDA_HOME": "/" + "x" * 300})
+    with pytest.raises(InstallError, match="File name too long"):
+        list_environments(endless)
+
+
+def test_files_that_uvs_cache_holds_as_well_are_not_freed(tmp_path):
+    for name in ("own", "linked"):
+        (tmp_path / "tree").mkdir(exist_ok=True)
+        (tmp_path / "tree" / name).write_bytes(bytes(8192))
+    os.link(tmp_path / "tree" / "linked", tmp_path / "cache")
+    assert measure_bytes(tmp_path / "tree") == 2 * measure_bytes(tmp_path / "tree", only_linked=True) > 0
+
+
+def test_an_environment_that_cannot_be_deleted_is_named(home, current, monkeypatch):
+    (environment,) = list_environments(home)
+
+    def refuse(_: Path) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(inventory, "remove_tree", refuse)
+    with pytest.raises(InstallError, match="cannot be deleted: Permission denied"):
+        remove_environment(environment)
