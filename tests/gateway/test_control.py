@@ -67,7 +67,7 @@ def ask_health(port: int) -> int:
 async def test_process_that_is_stopped_is_replaced_and_answers_on_the_same_port(tmp_path):
     changed = asyncio.Event()
     settings = asdict(GatewaySettings(port=0))
-    gateway = GatewayChild(settings, lambda _: changed.set(), tmp_path / "log", pulse=Pulse(look_s=1.5, silent_looks=2))
+    gateway = GatewayChild(settings, lambda _: changed.set(), tmp_path / "log", pulse=Pulse(look_s=1.5, silent_looks=3))
     gateway.push(Table())
     run = asyncio.create_task(gateway.run())
 
@@ -84,7 +84,7 @@ async def test_process_that_is_stopped_is_replaced_and_answers_on_the_same_port(
     assert await asyncio.to_thread(ask_health, port) == 200
     os.kill(first, signal.SIGSTOP)
     assert await until_listening(restarts=1) != first
-    assert gateway.status.reason == "started again: it did not answer for 3 s; killed"
+    assert gateway.status.reason == "started again: it did not answer for 4.5 s; killed"
     assert gateway.status.port == port
     assert await asyncio.to_thread(ask_health, port) == 200
     await gateway.drain(5)

@@ -195,7 +195,7 @@ class Looks:
 
 
 async def test_gateway_that_beats_lives(tmp_path: Path, said: Path) -> None:
-    looks = Looks(silent_looks=3)
+    looks = Looks(silent_looks=5)
     watched = Watched(tmp_path, looks.pulse)
     run = asyncio.create_task(watched.child.run())
     first = await watched.until(is_listening)
@@ -206,13 +206,13 @@ async def test_gateway_that_beats_lives(tmp_path: Path, said: Path) -> None:
 
 
 async def test_supervisor_that_was_stopped_itself_does_not_blame_the_gateway(tmp_path: Path, said: Path) -> None:
-    looks = Looks(silent_looks=3)
+    looks = Looks(silent_looks=5)
     watched = Watched(tmp_path, looks.pulse)
     run = asyncio.create_task(watched.child.run())
     first = await watched.until(is_listening)
     await looks.until_more(1)
     time.sleep(2 * looks.pulse.patience_s)  # noqa: ASYNC251 - nothing of ours runs meanwhile: that is the point
-    await looks.until_more(4)
+    await looks.until_more(6)
     assert watched.child.status == first
     await watched.child.drain(5)
     await run
