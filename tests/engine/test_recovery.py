@@ -10,6 +10,7 @@ from tests.engine.running import Running, make_document, make_model, poll
 
 from remuda.engine import proc
 from remuda.engine.backoff import BackoffSettings
+from remuda.engine.scratch import SHM_PREFIX_VARIABLE
 from remuda.engine.status import EngineState, EngineStatus
 from remuda.engine.supervise import SuperviseSettings
 from remuda.engine.watch import WatchSettings
@@ -41,6 +42,13 @@ def core_of(status: EngineStatus) -> int:
     """The engine core among the descendants of the API process."""
     stats = [proc.read_stat(pid) for pid in proc.find_descendants(status.pid)]
     return next(stat.pid for stat in stats if stat and "EngineCor" in stat.name)
+
+
+def places_of(status: EngineStatus) -> tuple[str, str]:
+    """The engine's own folder, and what its names in /dev/shm begin with."""
+    with open(f"/proc/{status.pid}/environ") as file:
+        env = dict(entry.split("=", 1) for entry in file.read().split("\0") if "=" in entry)
+    return env["VLLM_RPC_BASE_PATH"], env[SHM_PREFIX_VARIABLE]
 
 
 async def until_replaced(victim: Running, old: EngineStatus) -> list[EngineStatus]:
@@ -90,11 +98,15 @@ async def test_a_killed_core_is_a_crash_although_vllm_exits_with_status_0(victim
     assert said[0].reason
 
 
-async def test_a_killed_api_process_takes_its_core_with_it(victim):
+async def test_a_killed_api_process_takes_its_core_sockets_and_semaphores_with_it(victim):
     old = victim.status
+    folder, prefix = places_of(old)
+    assert os.listdir(folder), "vLLM binds its sockets here"
     os.kill(old.pid, signal.SIGKILL)
     await victim.until(lambda status: status.state is not EngineState.READY, 10)
     assert "SIGKILL" in victim.status.reason
     assert proc.find_group(old.pid) == []
+    assert not os.path.exists(folder)  # noqa: ASYNC240
+    assert [name for name in os.listdir("/dev/shm") if prefix in name] == []
     await victim.engine.stop()
     assert victim.status.state is EngineState.STOPPED

@@ -21,7 +21,7 @@ class Home:
     cache: Path
     """Compile caches of engines; may be deleted at any time."""
     state: Path
-    """What is running: fleet.json, control socket. Private to the user."""
+    """What is running: fleet.json, control socket, the engines' sockets. Private to the user."""
     logs: Path
     """One log file (and its rotated predecessors) per engine replica and process."""
 

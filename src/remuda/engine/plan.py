@@ -25,10 +25,11 @@ from remuda.vllm.dialect import pick_dialect
 _LAUNCHER: Final = Path(__file__).parent / "inside" / "launch.py"
 
 _PASSED_EXACT: Final = frozenset(
-    {"PATH", "HOME", "USER", "LOGNAME", "LANG", "TZ", "TMPDIR", "LD_LIBRARY_PATH", "LD_PRELOAD", "CC", "CXX"}
+    {"PATH", "HOME", "USER", "LOGNAME", "LANG", "TZ", "LD_LIBRARY_PATH", "LD_PRELOAD", "CC", "CXX"}
 )
 _PASSED_PREFIXES: Final = ("LC_", "CUDA_", "NVIDIA_", "NCCL_", "OTEL_", "SSL_CERT_")
-"""What an engine inherits. Not the rest: tokens and keys of the user's shell have no business in it."""
+"""What an engine inherits. Not the rest: tokens and keys of the user's shell have no business in it (TMPDIR: see
+scratch)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +45,8 @@ class EnginePlan:
     host: str
     port: int
     log_path: Path
+    scratch_path: Path
+    """Where the folder for its sockets is made while it runs."""
     served_names: tuple[str, ...]
     """Name, aliases and adapters: all must be served before it counts as ready."""
     question: TokenQuestion
@@ -81,6 +84,7 @@ def plan_engine(model: spec.Model, replica: int, port: int, installation: Instal
         host=target.host,
         port=port,
         log_path=home.logs / f"{model.metadata.name}-{replica}.log",
+        scratch_path=home.state / "run",
         served_names=(model.served_name, *model.spec.aliases, *(adapter.name for adapter in settings.adapters)),
         question=token_question(model.spec.capabilities),
         startup_timeout_s=float(settings.startup_timeout),

@@ -13,7 +13,7 @@ import asyncio
 import contextlib
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
 from remuda.engine.backoff import BackoffSettings, wait_s
@@ -24,6 +24,7 @@ from remuda.engine.plan import EnginePlan, pick_free_port
 from remuda.engine.probe import Probe
 from remuda.engine.process import Command, EngineProcess
 from remuda.engine.readiness import NotReadyError, wait_until_ready
+from remuda.engine.scratch import own_scratch
 from remuda.engine.stages import Sighting, Stage, later, parse_line
 from remuda.engine.status import EngineState, EngineStatus
 from remuda.engine.watch import Watch, WatchSettings
@@ -133,12 +134,13 @@ class Engine:
         """One process from start to end; None when the end was asked for."""
         for _ in range(PORT_ATTEMPTS):
             try:
-                run = await self._start()
+                with own_scratch(self._plan.scratch_path, self._plan.id) as places:
+                    run = await self._start(places)
+                    if run is None:
+                        return None
+                    status = await self._live(run)
             except EngineError as error:
                 return Death(error.message, error.hint, hopeless=not self._was_ready)
-            if run is None:
-                return None
-            status = await self._live(run)
             death = self._judge(run, status)
             if death is None or not run.port_taken:
                 return death
@@ -148,12 +150,12 @@ class Engine:
             f"no free port was found in {PORT_ATTEMPTS} attempts", "see what listens on this machine: `ss -ltnp`"
         )
 
-    async def _start(self) -> _Run | None:
+    async def _start(self, places: Mapping[str, str]) -> _Run | None:
         if self._ending.is_set():
             return None
         self._log.recent.clear()
         self._log.note(f"starting {self._plan.id} on port {self._plan.port}")
-        process = await EngineProcess.start(Command(self._plan.argv, self._plan.env), self._log)
+        process = await EngineProcess.start(Command(self._plan.argv, {**places, **self._plan.env}), self._log)
         self._run = _Run(process)
         self._set(
             EngineState.STARTING,

@@ -25,6 +25,7 @@ def make_plan(tmp_path: Path) -> Callable[..., EnginePlan]:
             host="127.0.0.1",
             port=port,
             log_path=tmp_path / "logs" / "fake-0.log",
+            scratch_path=tmp_path / "run",
             served_names=("fake",),
             question=token_question(("chat",)),
             startup_timeout_s=startup_timeout_s,

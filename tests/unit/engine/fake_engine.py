@@ -7,10 +7,12 @@ import ctypes
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
 import time
+import uuid
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG: nothing stays when a test run is killed
@@ -65,6 +67,7 @@ def serve() -> None:
     if behaviour == "leaves-a-child":
         subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
         threading.Timer(0.3, os._exit, [0]).start()
+    socket.socket(socket.AF_UNIX).bind(f"{os.environ['VLLM_RPC_BASE_PATH']}/{uuid.uuid4()}")
     print("INFO: Application startup complete.", flush=True)
     server.serve_forever()
 

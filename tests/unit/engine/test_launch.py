@@ -10,6 +10,7 @@ import pytest
 
 from remuda.engine import proc
 from remuda.engine.inside import launch
+from remuda.engine.scratch import SHM_PREFIX_VARIABLE, own_scratch
 
 ENGINE = """\
 import multiprocessing, os, sys, time
@@ -27,14 +28,14 @@ def main():
 """
 
 
-async def start(folder: Path, method: str, parent: int) -> asyncio.subprocess.Process:
-    (folder / "engine.py").write_text(ENGINE)
+async def start(folder: Path, method: str, parent: int, code: str = ENGINE, **env: str) -> asyncio.subprocess.Process:
+    (folder / "engine.py").write_text(code)
     return await asyncio.create_subprocess_exec(
         sys.executable,
         launch.__file__,
         "engine",
         method,
-        env={**os.environ, "PYTHONPATH": str(folder), launch.PARENT_VARIABLE: str(parent)},
+        env={**os.environ, **env, "PYTHONPATH": str(folder), launch.PARENT_VARIABLE: str(parent)},
         stdout=asyncio.subprocess.PIPE,
         start_new_session=True,
     )
@@ -56,3 +57,39 @@ async def test_an_engine_whose_starter_is_gone_ends_at_once(tmp_path):
     engine = await start(tmp_path, "spawn", parent=2**22 + 1)
     async with asyncio.timeout(10):
         assert await engine.wait() == -signal.SIGKILL
+
+
+NAMES = """\
+import multiprocessing, os, sys, time
+from multiprocessing.shared_memory import SharedMemory
+
+def work(queue):
+    context = multiprocessing.get_context(sys.argv[1])
+    locks, memory = [context.Lock() for _ in range(3)], SharedMemory(create=True, size=1)
+    queue.put([memory.name, *(lock._semlock.name for lock in locks)])
+    time.sleep(600)
+
+def main():
+    context = multiprocessing.get_context(sys.argv[1])
+    queue = context.Queue()
+    context.Process(target=work, args=(queue,)).start()
+    print(*queue.get(timeout=20), flush=True)
+    time.sleep(600)
+"""
+
+
+async def test_semaphores_and_shared_memory_bear_the_engines_prefix_and_go_with_it(tmp_path):
+    before = set(os.listdir("/dev/shm"))
+    with own_scratch(tmp_path, "m-0") as places:
+        prefix = places[SHM_PREFIX_VARIABLE]
+        engine = await start(tmp_path, "spawn", os.getpid(), NAMES, **places)
+        async with asyncio.timeout(30):
+            names = (await engine.stdout.readline()).decode().split()
+            os.killpg(engine.pid, signal.SIGKILL)
+            await engine.wait()
+            while proc.find_group(engine.pid):  # noqa: ASYNC110 (the kernel tells nobody)
+                await asyncio.sleep(0.01)
+        assert len(names) == 4
+        assert all(name.removeprefix("/").startswith(prefix) for name in names)
+        assert [entry for entry in os.listdir("/dev/shm") if prefix in entry]  # killed, so left behind
+    assert not [entry for entry in set(os.listdir("/dev/shm")) - before if prefix in entry]

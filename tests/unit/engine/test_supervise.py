@@ -5,6 +5,8 @@ import contextlib
 import dataclasses
 import errno
 import os
+import tempfile
+from pathlib import Path
 
 import pytest
 
@@ -105,6 +107,26 @@ async def test_what_a_dead_engine_left_behind_is_ended(make_plan):
         ready = await life.until(EngineState.READY)
         await life.until(EngineState.BACKOFF)
         assert proc.find_group(ready.pid) == []
+
+
+@pytest.mark.parametrize("end", ["stop", "drain", "crash", "cancel"])
+async def test_sockets_of_an_engine_are_gone_when_it_is(make_plan, end):
+    behaviour = "dies-after-ready" if end == "crash" else "serves"
+    with tempfile.TemporaryDirectory(dir="/tmp") as short:  # pytest's own paths are too long for sockets
+        plan = dataclasses.replace(make_plan(behaviour), scratch_path=Path(short))
+        life = Life(plan, dataclasses.replace(QUICK, backoff=BackoffSettings(first_s=60)))
+        await life.until(EngineState.READY)
+        (name,) = os.listdir(short)
+        assert len(os.listdir(f"{short}/{name}")) == 1
+        if end == "crash":
+            await life.until(EngineState.BACKOFF)
+            assert os.listdir(short) == []
+        if end == "cancel":
+            life.task.cancel()
+        else:
+            await (life.engine.drain() if end == "drain" else life.engine.stop())
+        await asyncio.gather(life.task, return_exceptions=True)
+        assert os.listdir(short) == []
 
 
 async def test_a_crash_loop_is_named_with_the_last_meaningful_line(make_plan):

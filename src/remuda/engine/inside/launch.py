@@ -7,6 +7,9 @@ asks the kernel to be killed with its parent (PR_SET_PDEATHSIG): this one at onc
 multiprocessing imports this file in them as `__mp_main__`, before anything of vLLM runs; forked ones by an at-fork
 hook. The signal follows the *thread* that started a process: Remuda starts engines from its main thread, and a child
 forked by another thread of ours is left alone.
+
+For the same reason nothing removes the semaphores and shared memory of a killed engine: they get a prefix here, by
+which Remuda finds them.
 """
 
 import ctypes
@@ -18,6 +21,7 @@ import threading
 
 PR_SET_PDEATHSIG = 1
 PARENT_VARIABLE = "REMUDA_PARENT_PID"
+SHM_PREFIX_VARIABLE = "REMUDA_SHM_PREFIX"
 
 
 def die_with_parent() -> None:
@@ -45,9 +49,26 @@ def watch_forks() -> None:
     os.register_at_fork(before=before, after_in_child=in_child)
 
 
+def name_shared_memory() -> None:
+    """Have multiprocessing begin the names of semaphores and shared memory with our prefix.
+
+    Neither has an interface for it; the names below are the same in Python 3.11 to 3.14, and a test holds them. A
+    process takes them over from the one that spawned it, but locks made while its modules are imported come before.
+    """
+    prefix = os.environ.get(SHM_PREFIX_VARIABLE)
+    if not prefix:
+        return
+    from multiprocessing import process, shared_memory
+
+    process.current_process()._config["semprefix"] = f"/{prefix}sem"  # noqa: SLF001 (see above)
+    shared_memory._SHM_NAME_PREFIX = f"/{prefix}"  # noqa: SLF001
+    shared_memory._SHM_SAFE_NAME_LENGTH = len(prefix) + 9  # noqa: SLF001 (8 random digits, as many as before)
+
+
 if __name__ in ("__main__", "__mp_main__"):
     die_with_parent()
     watch_forks()
+    name_shared_memory()
 
 if __name__ == "__main__":
     module = sys.argv.pop(1)

@@ -1,0 +1,93 @@
+"""An engine's own folder and names in /dev/shm: there while it runs, gone afterwards, however it ended."""
+
+import os
+import shutil
+import socket
+import uuid
+from pathlib import Path
+
+import pytest
+
+from remuda.engine.errors import EngineError
+from remuda.engine.scratch import SHM_PREFIX_VARIABLE, own_scratch
+
+SHM = Path("/dev/shm")
+
+
+@pytest.fixture(autouse=True)
+def no_tmpdir(monkeypatch):
+    monkeypatch.delenv("TMPDIR", raising=False)
+
+
+@pytest.fixture
+def base():
+    """A path as short as a user's: pytest's own are longer than sockets bear."""
+    path = Path("/tmp") / uuid.uuid4().hex[:8]
+    yield path
+    shutil.rmtree(path, ignore_errors=True)
+
+
+def bind_socket(folder: str) -> None:
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(f"{folder}/{uuid.uuid4()}")
+
+
+def test_what_an_engine_leaves_is_removed_with_its_folder(base):
+    with own_scratch(base / "run", "m-0") as places:
+        folder = Path(places["VLLM_RPC_BASE_PATH"])
+        assert folder.parent == base / "run"
+        assert places["TMPDIR"] == str(folder)
+        assert (folder.stat().st_mode & 0o077, folder.parent.stat().st_mode & 0o077) == (0, 0)
+        bind_socket(str(folder))
+        names = [SHM / f"sem.{places[SHM_PREFIX_VARIABLE]}sem-x", SHM / f"{places[SHM_PREFIX_VARIABLE]}abc"]
+        for name in names:
+            name.touch()
+    assert list((base / "run").iterdir()) == []
+    assert [name for name in names if name.exists()] == []
+
+
+def test_engines_do_not_touch_each_others(base):
+    with own_scratch(base, "m-0") as one:
+        with own_scratch(base, "m-1") as other:
+            assert set(one.values()).isdisjoint(other.values())
+        assert Path(one["TMPDIR"]).is_dir()
+
+
+def test_what_a_killed_remuda_left_goes_with_the_next_start(base):
+    killed = own_scratch(base, "m-0")
+    left = Path(killed.__enter__()["TMPDIR"])
+    with own_scratch(base, "m-0") as places:
+        assert not left.exists()
+        assert Path(places["TMPDIR"]).is_dir()
+
+
+def test_the_users_own_folder_for_temporary_files_is_used(base, monkeypatch):
+    monkeypatch.setenv("TMPDIR", str(base / "scratch"))
+    with own_scratch(base / "run", "m-0") as places:
+        assert Path(places["TMPDIR"]).parent == base / "scratch"
+    assert list((base / "scratch").iterdir()) == []
+
+
+@pytest.mark.parametrize(("length", "is_taken"), [(45, True), (46, False)])
+def test_a_path_too_long_for_sockets_is_left_for_tmp(base, length, is_taken):
+    preferred = base / ("x" * (length - len(str(base)) - 1))
+    with own_scratch(preferred, "m-0") as places:
+        bind_socket(places["TMPDIR"])
+        assert Path(places["TMPDIR"]).parent == (preferred if is_taken else Path("/tmp"))
+    assert not Path(places["TMPDIR"]).exists()
+
+
+def test_a_folder_that_cannot_be_made_is_passed_over(base):
+    base.mkdir()
+    (base / "file").touch()
+    with own_scratch(base / "file", "m-0") as places:
+        assert Path(places["TMPDIR"]).parent == Path("/tmp")
+
+
+def test_without_any_folder_it_is_said_which_was_tried_last(base, monkeypatch):
+    def refuse(**_: object) -> str:
+        raise OSError(28, os.strerror(28))
+
+    monkeypatch.setattr("remuda.engine.scratch.tempfile.mkdtemp", refuse)
+    with pytest.raises(EngineError, match="/tmp: No space left on device"), own_scratch(base, "m-0"):
+        pass
