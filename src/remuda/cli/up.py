@@ -56,8 +56,8 @@ def show_plan(plan: "FleetPlan") -> None:
         )
     table = output.render_table(("MODEL", "SOURCE", "ENGINE", "REPLICAS"), rows, output.terminal_width(sys.stderr))
     click.echo(table + "\n", err=True)
-    for note in plan.notes:
-        output.show_note("warning", note)
+    for note in plan.notes:  # as `validate` shows them: file:line:column: warning: …
+        click.echo(note.replace("warning:", output.paint("warning:", "yellow", sys.stderr), 1), err=True)
 
 
 def _serve(plan: "FleetPlan", home: "Home") -> int:

@@ -44,7 +44,7 @@ def command(files: tuple[Path, ...], machine: str | None, as_json: bool) -> None
         loaded = spec.Loaded()
     else:
         variant: planner.Variant | None = {"cpu": "cpu", "gpu": "cuda"}.get(machine or "")  # type: ignore[assignment]
-        problems = planner.check_all(loaded, variant, read_configs(loaded))
+        problems = planner.check_all(loaded, variant, read_configs(loaded), one_machine=True)
     if as_json:
         output.print_json([_as_json(problem) for problem in problems])
     else:

@@ -1,6 +1,7 @@
 """Has a model's weights on this machine: finds them, or fetches them with the hub's own client.
 
     locate_weights   the folders a file's sources stand for (nothing is downloaded)
+    find_folder      the same for one source, or None
     fetch_weights    download what is missing
 
 `hf://` is downloaded by huggingface_hub inside the engine's environment (inside/fetch.py), so Remuda itself needs no
@@ -51,6 +52,14 @@ def locate_weights(model: spec.Model, home: Home) -> WeightPaths:
         adapters={adapter.name: paths[f"adapter {adapter.name}"] for adapter in model.spec.engine.adapters},
         draft=paths.get("speculative model"),
     )
+
+
+def find_folder(source: spec.Source, home: Home) -> Path | None:
+    """The folder of a model's source if it is on this machine now, whole."""
+    try:
+        return _locate(source, home, "source")
+    except WeightsError:
+        return None
 
 
 async def fetch_weights(

@@ -9,8 +9,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from remuda import planner, spec
+from remuda.engine.home import Home
 from remuda.engine.plan import wants_gpu
 from remuda.engine.variants import has_nvidia_gpu
+from remuda.engine.weights import find_folder
 from remuda.fleet.errors import FleetError
 
 _MAX_CONFIG_BYTES = 4 * 2**20
@@ -22,7 +24,7 @@ def check_sense(loaded: spec.Loaded) -> tuple[str, ...]:
     if not has_gpu:
         refuse_gpu(loaded.models)
     variant: planner.Variant = "cuda" if has_gpu else "cpu"
-    problems = planner.check_all(loaded, variant, read_configs(loaded))
+    problems = planner.check_all(loaded, variant, read_configs(loaded), one_machine=True)
     errors = [problem for problem in problems if problem.severity == "error"]
     if errors:
         raise planner.PlanError(errors)
@@ -40,14 +42,13 @@ def refuse_gpu(models: Sequence[spec.Model]) -> None:
 
 
 def read_configs(loaded: spec.Loaded) -> Mapping[str, Mapping[str, object]]:
-    """config.json of each model whose weights are a folder of this machine, by model name."""
+    """config.json of each model whose weights are on this machine, by model name."""
+    home = Home.from_environment()
     configs = {}
     for model in loaded.models:
-        source = spec.parse_source(model.spec.source) if model.spec.source else None
-        if source is not None and source.scheme == "file":
-            config = read_config(Path(source.location))
-            if config:
-                configs[model.name] = config
+        folder = find_folder(spec.parse_source(model.spec.source), home) if model.spec.source else None
+        if folder is not None and (config := read_config(folder)):
+            configs[model.name] = config
     return configs
 
 

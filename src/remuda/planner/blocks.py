@@ -8,9 +8,9 @@ Called by: `checks`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
-from remuda.planner.situation import Situation, error, warning
+from remuda.planner.situation import Config, Situation, error, warning
 from remuda.spec import Problem
 from remuda.vllm import arguments
 
@@ -103,8 +103,23 @@ def check_steps(situation: Situation) -> Iterator[Problem]:
                 "vLLM does not officially support switching chunkedPrefill off; long prompts stall running answers"
             )
             yield warning("engine.chunkedPrefill", message, "leave it on unless you measure a gain")
+
+
+def check_length(situation: Situation) -> Iterator[Problem]:
+    """Context against what the model was made for."""
+    asked = situation.engine.max_model_len
     longest = situation.number("max_position_embeddings", "n_positions", "max_seq_len")
-    scaled = any("rope_scaling" in part or "rope_parameters" in part for part in (situation.config,))
-    if longest and engine.max_model_len and engine.max_model_len > longest and not scaled:
-        message = f"maxModelLen {engine.max_model_len} is more than the {longest} tokens the model was made for"
+    if longest and asked and asked > longest and not any(map(_is_stretched, situation.parts())):
+        message = f"maxModelLen {asked} is more than the {longest} tokens the model was made for"
         yield error("engine.maxModelLen", message, f"at most {longest}")
+
+
+def _is_stretched(config: Config) -> bool:
+    """Whether rotary positions are scaled, so that the model takes more than its number of positions.
+
+    Newer files have `rope_parameters` even where nothing is scaled (`rope_type: default`), some one for each kind of
+    attention layer.
+    """
+    parts = [part for part in (config.get("rope_scaling"), config.get("rope_parameters")) if isinstance(part, Mapping)]
+    parts += [below for part in parts for below in part.values() if isinstance(below, Mapping)]
+    return any(part.get("rope_type", part.get("type", "default")) != "default" for part in parts)

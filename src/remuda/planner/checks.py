@@ -13,7 +13,7 @@ from typing import Final
 
 from remuda import catalog, spec
 from remuda.errors import RemudaError
-from remuda.planner.blocks import check_blocks, check_memory, check_steps
+from remuda.planner.blocks import check_blocks, check_length, check_memory, check_steps
 from remuda.planner.companions import (
     check_adapters,
     check_capabilities,
@@ -23,6 +23,7 @@ from remuda.planner.companions import (
     check_trust,
 )
 from remuda.planner.formats import check_formats
+from remuda.planner.one_machine import check_one_machine
 from remuda.planner.situation import Config, Situation, Variant, describe_situation, error, warning
 from remuda.planner.splitting import check_splitting
 from remuda.planner.together import check_gateways, check_models, check_tenants
@@ -66,9 +67,8 @@ def _check_gpu(situation: Situation) -> Iterator[Problem]:
 def _check_numbers(situation: Situation) -> Iterator[Problem]:
     model = situation.model.spec
     if model.replicas == 0:
-        yield warning(
-            "replicas", "with replicas: 0 nothing answers", "set 1, or scaling with min: 0 to start on demand"
-        )
+        hint = "set 1; on Kubernetes, scaling with min: 0 starts an engine on demand"
+        yield warning("replicas", "with replicas: 0 nothing answers", hint)
     if model.traffic is not None and model.traffic.of == situation.model.name:
         yield error("traffic.of", "a model cannot take a share of its own requests", "name another model")
 
@@ -80,6 +80,7 @@ CHECKS: Final[tuple[Callable[[Situation], Iterator[Problem]], ...]] = (
     check_blocks,
     check_memory,
     check_steps,
+    check_length,
     check_splitting,
     check_speculative,
     check_adapters,
@@ -105,13 +106,20 @@ def check(model: spec.Model, variant: Variant | None = None, config: Config | No
 
 
 def check_all(
-    loaded: spec.Loaded, variant: Variant | None = None, configs: Mapping[str, Config] | None = None
+    loaded: spec.Loaded,
+    variant: Variant | None = None,
+    configs: Mapping[str, Config] | None = None,
+    *,
+    one_machine: bool = False,
 ) -> tuple[Problem, ...]:
     """Everything in what was loaded that does not make sense, with positions, in their order. `configs`: config.json
-    by model name."""
+    by model name. `one_machine`: it is for one machine, so say which fields only a cluster can carry out."""
     found: list[Problem] = []
     for model in loaded.models:
-        found += place_problems(loaded, model, check(model, variant, (configs or {}).get(model.name)))
+        problems = check(model, variant, (configs or {}).get(model.name))
+        if one_machine:
+            problems += tuple(check_one_machine(model, variant))
+        found += place_problems(loaded, model, problems)
     for written, problem in (*check_models(loaded), *check_gateways(loaded), *check_tenants(loaded)):
         found += place_problems(loaded, written, (problem,))
     return tuple(sorted(found, key=lambda problem: problem.place or spec.Place("", 0, 0)))

@@ -42,7 +42,7 @@ class Situation:
 
     def number(self, *names: str) -> int | None:
         """The first of these entries of config.json that is a whole number; nested text models are looked into."""
-        for part in self._parts():
+        for part in self.parts():
             for name in names:
                 value = part.get(name)
                 if isinstance(value, int) and not isinstance(value, bool) and value > 0:
@@ -61,7 +61,8 @@ class Situation:
             return None
         return self.number("num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts") is not None
 
-    def _parts(self) -> Iterator[Config]:
+    def parts(self) -> Iterator[Config]:
+        """config.json, and what it nests for the language model of one that takes more than text."""
         yield self.config
         for name in ("text_config", "llm_config", "language_config"):
             part = self.config.get(name)

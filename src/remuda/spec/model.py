@@ -55,11 +55,11 @@ class Hardware(Shape):
     gpu_count: Annotated[Whole, Field(ge=1, le=1024), Unit("GPUs")] | None = None
     """GPUs of one engine; by default what `engine.parallel` needs."""
     gpu_memory: Annotated[Bytes, AtLeast("1Gi"), AtMost("4Ti")] | None = None
-    """Least memory of each GPU."""
+    """Least memory of each GPU. On one machine it is compared with the table of GPUs, not with the GPU that is there."""
     cpu: Annotated[Cores, AtLeast("100m"), AtMost("1024")] | None = None
     """Processor cores of one engine."""
     memory: Annotated[Bytes, AtLeast("64Mi"), AtMost("64Ti")] | None = None
-    """Main memory of one engine."""
+    """Main memory of one engine. On one machine it is compared with the cache's size, and not enforced."""
     shm: Annotated[Bytes, AtLeast("1Mi"), AtMost("4Ti")] | None = None
     """Size of /dev/shm, through which the ranks of one engine talk (Kubernetes only)."""
 

@@ -87,6 +87,35 @@ def test_config_json_of_weights_on_this_machine_is_looked_into(in_folder: Path):
     assert "tensor 3 does not divide the model's 8 attention heads" in done.output
 
 
+@pytest.mark.usefixtures("in_folder")
+def test_config_json_of_the_bundled_model_is_looked_into():
+    Path("demo.yaml").write_text(GOOD + "  engine: {parallel: {tensor: 7}, maxModelLen: 1000000}\n")
+    told = CliRunner().invoke(validate, ["demo.yaml"]).output
+    assert "tensor 7 does not divide the model's" in told
+    assert "maxModelLen 1000000 is more than the" in told
+
+
+def test_config_json_of_fetched_weights_is_looked_into(in_folder: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("REMUDA_HOME", str(in_folder))
+    folder = in_folder / "weights" / "hf" / "org--name@v1"
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text(json.dumps({"num_attention_heads": 8}))
+    file = in_folder / "hub.yaml"
+    file.write_text(GOOD.replace("demo://remuda-demo", "hf://org/name@v1") + "  engine: {parallel: {tensor: 3}}\n")
+    assert CliRunner().invoke(validate, [str(file)]).output == "ok: 1 model\n", "half fetched, so not trusted"
+    (folder / ".remuda-weights.json").write_text(json.dumps({"files": {}}))
+    assert "the model's 8 attention heads" in CliRunner().invoke(validate, [str(file)]).output
+
+
+@pytest.mark.usefixtures("in_folder")
+def test_what_has_no_effect_on_one_machine_is_said():
+    Path("cluster.yaml").write_text(GOOD + "  rollout: {maxSurge: 1}\n")
+    assert CliRunner().invoke(validate, ["cluster.yaml"]).output == (
+        "cluster.yaml:6:12: warning: spec.rollout: has no effect on one machine, only on Kubernetes\n"
+        "ok: 1 model; 1 warning\n"
+    )
+
+
 @pytest.mark.parametrize("content", [None, "", "[1]", "{", "[" * 100_000, "\xff"], ids=repr)
 def test_config_json_that_cannot_be_read_is_none(tmp_path: Path, content: str | None):
     if content is not None:

@@ -469,6 +469,28 @@ def test_file_is_checked_against_config_json(fields: dict[str, object], config: 
     assert [problem.message for problem in planner.check(model(**fields), config=config)] == [message]
 
 
+ROPES = [
+    pytest.param({"rope_scaling": {"rope_type": "yarn", "factor": 4.0}}, True, id="scaled"),
+    pytest.param({"rope_scaling": {"type": "linear", "factor": 4.0}}, True, id="scaled, older file"),
+    pytest.param({"rope_parameters": {"rope_type": "yarn", "factor": 4.0}}, True, id="scaled, newer file"),
+    pytest.param(
+        {"rope_parameters": {"full_attention": {"rope_type": "linear"}, "sliding_attention": {"rope_type": "default"}}},
+        True,
+        id="scaled in some layers",
+    ),
+    pytest.param({"text_config": {"rope_scaling": {"rope_type": "yarn"}}}, True, id="scaled text model"),
+    pytest.param({"rope_parameters": {"rope_theta": 10000.0, "rope_type": "default"}}, False, id="not scaled"),
+    pytest.param({"rope_scaling": None}, False, id="none"),
+    pytest.param({"rope_scaling": "yarn"}, False, id="odd"),
+]
+
+
+@pytest.mark.parametrize(("rope", "is_stretched"), ROPES)
+def test_only_scaled_positions_take_more_than_the_model_was_made_for(rope: dict[str, object], is_stretched: bool):
+    problems = planner.check(model(**engine(maxModelLen=9000)), config=LLAMA_8B | rope)
+    assert [problem.where for problem in problems] == ([] if is_stretched else ["spec.engine.maxModelLen"])
+
+
 @pytest.mark.parametrize(
     "config",
     [{}, {"num_attention_heads": "8"}, {"architectures": None}, {"quantization_config": 3}, {"text_config": []}],
