@@ -16,18 +16,18 @@ TOKEN_TIMEOUT_S = 120.0
 """The first token may compile kernels; the start timeout bounds it all."""
 
 
-class NotReadyError(Exception):
-    """It listens, but will never be what was asked for."""
+class WrongNamesError(Exception):
+    """Whoever listens serves other names than it was told to; no waiting changes that."""
 
 
 async def wait_until_ready(
     probe: Probe, names: Sequence[str], on_listening: Callable[[], None]
 ) -> dict[str, int | str | None]:
-    """Return what the engine says about itself once it is proven; NotReadyError when it serves something else."""
+    """Return what the engine says about itself once it is proven; WrongNamesError when it serves something else."""
     served = {str(entry.get("id")): entry for entry in await _listening(probe)}
     missing = [name for name in names if name not in served]
     if missing:
-        raise NotReadyError(f"it serves {', '.join(served)}, but not {', '.join(missing)}")
+        raise WrongNamesError(f"it serves {', '.join(served)}, but not {', '.join(missing)}")
     on_listening()
     await _first_token(probe, names[0])
     metrics = await probe.ask_metrics()

@@ -23,12 +23,11 @@ from remuda.engine.logfile import EngineLog
 from remuda.engine.plan import EnginePlan, pick_free_port
 from remuda.engine.probe import Probe
 from remuda.engine.process import Command, EngineProcess
-from remuda.engine.readiness import NotReadyError, wait_until_ready
+from remuda.engine.readiness import WrongNamesError, wait_until_ready
 from remuda.engine.scratch import own_scratch
 from remuda.engine.stages import Sighting, Stage, later, parse_line
 from remuda.engine.status import EngineState, EngineStatus
 from remuda.engine.watch import Watch, WatchSettings
-from remuda.policy.hung import Hung
 
 PORT_ATTEMPTS = 5
 """Other ports tried when the planned one is taken by the time the engine binds it."""
@@ -55,7 +54,7 @@ class _Run:
     stage: Stage = Stage.SPAWNED
     port_taken: bool = False
     ready_at_s: float | None = None
-    verdict: Hung | str | None = None
+    verdict: Death | None = None
     """Why we ended it ourselves."""
 
 
@@ -192,22 +191,31 @@ class Engine:
             try:
                 async with asyncio.timeout(self._plan.startup_timeout_s):
                     facts = await wait_until_ready(probe, self._plan.served_names, lambda: self._show(Stage.PROBING))
-            except (TimeoutError, NotReadyError) as error:
-                run.verdict = str(error) or self._too_slow(run)
+            except TimeoutError:
+                run.verdict = Death(self._too_slow(run))
+            except WrongNamesError as error:
+                run.verdict = self._wrong_names(run, error)
             else:
                 run.ready_at_s = time.monotonic()
                 self._was_ready = True
                 known = {name: value for name, value in facts.items() if value is not None}
                 self._set(EngineState.READY, "ready", progress=None, **known)
-                run.verdict = await Watch(
-                    probe, run.process, self._plan.served_names[0], self._settings.watch
-                ).until_hung()
-            self._log.note(f"ending the engine: {run.verdict}")
+                watch = Watch(probe, run.process, self._plan.served_names[0], self._settings.watch)
+                run.verdict = Death(str(await watch.until_hung()))
+            self._log.note(f"ending the engine: {run.verdict.reason}")
         finally:
             await probe.close()
 
     def _too_slow(self, run: _Run) -> str:
         return f"it was not ready after {self._plan.startup_timeout_s:g} s (last stage: {run.stage.value})"
+
+    def _wrong_names(self, run: _Run, error: WrongNamesError) -> Death:
+        """Not ours as long as our own has not said that it opens its server: another one was faster at this port."""
+        if later(run.stage, Stage.LISTENING) is not run.stage:
+            run.port_taken = True
+            return Death(f"another server answers on port {self._plan.port}: {error}")
+        hint = "served names follow metadata.name, servedName, aliases and adapters: let no plug-in or env change them"
+        return Death(str(error), hint, hopeless=True)
 
     def _judge(self, run: _Run, status: int) -> Death | None:
         """Why the run ended; None when we wanted it to."""
@@ -216,7 +224,7 @@ class Engine:
         if self._ending.is_set():
             return None
         if run.verdict is not None:
-            return Death(str(run.verdict), "")
+            return run.verdict
         was_ready = run.ready_at_s is not None
         return explain_death(Ending(status, tuple(self._log.recent), run.process.oom_kills, was_ready))
 

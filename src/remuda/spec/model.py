@@ -55,7 +55,7 @@ class Hardware(Shape):
     gpu_count: Annotated[Whole, Field(ge=1, le=1024), Unit("GPUs")] | None = None
     """GPUs of one engine; by default what `engine.parallel` needs."""
     gpu_memory: Annotated[Bytes, AtLeast("1Gi"), AtMost("4Ti")] | None = None
-    """Least memory of each GPU. On one machine it is compared with the table of GPUs, not with the GPU that is there."""
+    """Least memory of each GPU. On one machine it is compared with the table of GPUs, not with the one there is."""
     cpu: Annotated[Cores, AtLeast("100m"), AtMost("1024")] | None = None
     """Processor cores of one engine."""
     memory: Annotated[Bytes, AtLeast("64Mi"), AtMost("64Ti")] | None = None

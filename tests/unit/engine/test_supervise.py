@@ -81,10 +81,32 @@ async def test_listening_without_a_token_is_not_ready(make_plan):
         assert EngineState.READY not in life.states
 
 
-async def test_an_engine_that_serves_other_names_is_not_ready(make_plan):
+async def test_an_engine_that_serves_other_names_has_failed_and_is_not_started_again(make_plan):
     async with living(make_plan("serves", FAKE_NAMES="other")) as life:
-        status = await life.until(EngineState.BACKOFF)
-        assert "it serves other, but not fake" in status.reason
+        status = await life.until(EngineState.FAILED)
+        await life.task
+        assert status.reason.startswith("it serves other, but not fake (served names follow metadata.name, ")
+        assert life.states == [EngineState.STARTING, EngineState.FAILED]
+
+
+async def test_another_server_on_the_engines_port_is_left_alone_and_the_engine_gets_another_port(make_plan):
+    plan = make_plan("serves")
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder:
+        foreign = await asyncio.create_subprocess_exec(
+            *plan.argv,
+            env={**plan.env, "FAKE_NAMES": "foreign", "VLLM_RPC_BASE_PATH": folder},
+            stdout=asyncio.subprocess.PIPE,
+        )
+        async for line in foreign.stdout:
+            if b"startup complete" in line:
+                break
+        async with living(plan) as life:
+            status = await life.until(EngineState.READY)
+            assert status.port != plan.port
+            assert status.restarts == 0
+        foreign.kill()
+        await foreign.wait()
+    assert "another server answers on port" in plan.log_path.read_text()
 
 
 async def test_a_start_that_takes_too_long_says_how_far_it_came(make_plan):
