@@ -67,11 +67,11 @@ def new_model(config: LlamaConfig) -> LlamaForCausalLM:
     return model
 
 
-def learning_rate(step: int, steps: int) -> float:
+def learning_rate(step: int, steps: int, highest: float = LEARNING_RATE) -> float:
     if step < WARM_UP_STEPS:
-        return LEARNING_RATE * (step + 1) / WARM_UP_STEPS
+        return highest * (step + 1) / WARM_UP_STEPS
     done = (step - WARM_UP_STEPS) / max(1, steps - WARM_UP_STEPS)
-    return LEARNING_RATE * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * done)))
+    return highest * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * done)))
 
 
 def batch_loss(model: LlamaForCausalLM, batch: Batch) -> torch.Tensor:
@@ -89,11 +89,17 @@ def make_optimizer(model: LlamaForCausalLM) -> torch.optim.AdamW:
     return torch.optim.AdamW(groups, lr=LEARNING_RATE, betas=(0.9, 0.98))
 
 
-def train(model: LlamaForCausalLM, batches: Iterator[Batch], steps: int, save: Callable[[], None]) -> None:
+def train(
+    model: LlamaForCausalLM,
+    batches: Iterator[Batch],
+    steps: int,
+    save: Callable[[], None],
+    highest: float = LEARNING_RATE,
+) -> None:
     optimizer, started, tokens, recent = make_optimizer(model), time.monotonic(), 0, 0.0
     for step, batch in zip(range(steps), batches, strict=False):
         for group in optimizer.param_groups:
-            group["lr"] = learning_rate(step, steps)
+            group["lr"] = learning_rate(step, steps, highest)
         loss = batch_loss(model, batch)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)

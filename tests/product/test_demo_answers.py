@@ -16,3 +16,5 @@ def test_held_out_questions_are_answered_as_often_as_the_model_card_says(url):
     assert stated is not None
     assert measured is not None, done.stdout + done.stderr
     assert measured[1] == stated[1], done.stdout
+    assert int(measured[1]) >= 170
+    assert done.returncode == 0
