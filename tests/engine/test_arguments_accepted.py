@@ -1,7 +1,9 @@
-"""Every golden command line through the argument parser of the real vLLM, GPU ones included."""
+"""Command lines and the list of flags against the argument parser of the real vLLM, GPU ones included."""
 
 import json
+import os
 import subprocess
+from importlib import resources
 from pathlib import Path
 
 import pytest
@@ -23,3 +25,12 @@ def test_vllms_own_parser_takes_every_command_line(installation, tmp_path):
     command = [str(installation.python), str(parser)]
     done = subprocess.run(command, input=json.dumps(lines), capture_output=True, text=True, check=False)
     assert done.stdout.strip().endswith("all parsed"), done.stderr[-2000:]
+
+
+def test_the_list_of_flags_is_what_vllms_own_parser_says(installation):
+    script = Path(__file__).parents[2] / "scripts" / "read_flags.py"
+    env = {**os.environ, "VLLM_LOGGING_LEVEL": "ERROR"}
+    done = subprocess.run([installation.python, script], capture_output=True, text=True, check=False, env=env)
+    assert done.returncode == 0, done.stderr[-2000:]
+    listed = resources.files("remuda.vllm").joinpath("flags", f"{installation.version}.txt").read_text(encoding="utf-8")
+    assert done.stdout == listed

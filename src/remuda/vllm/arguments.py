@@ -15,7 +15,8 @@ from typing import Literal
 
 from remuda import spec
 from remuda.errors import RemudaError
-from remuda.vllm.dialect import flags_of, pick_dialect
+from remuda.vllm.dialect import pick_dialect
+from remuda.vllm.flags import flags_of, render_flag
 from remuda.vllm.owned import find_refusals
 
 LOOPBACK = "127.0.0.1"
@@ -266,14 +267,7 @@ def _adapters(engine: spec.EngineSettings, target: Target) -> Iterator[str]:
 def _extra(engine: spec.EngineSettings) -> Iterator[str]:
     known = flags_of(engine.version)
     for name, value in engine.extra_args.items():
-        if isinstance(value, bool) and known[name]:
-            yield f"--{name}" if value else f"--no-{name}"
-        elif isinstance(value, list) and all(isinstance(item, str | int | float) for item in value):
-            yield from (f"--{name}", *map(str, value))
-        elif isinstance(value, dict | list | bool) or value is None:
-            yield from (f"--{name}", _json(value))
-        else:
-            yield from (f"--{name}", str(value))
+        yield from render_flag(name, known[name], value)
 
 
 def _cpu_environment(engine: spec.EngineSettings, target: Target) -> dict[str, str]:

@@ -4,8 +4,6 @@ A version that is not here is refused before anything is started. Called by `arg
 """
 
 from dataclasses import dataclass
-from functools import cache
-from importlib import resources
 from types import MappingProxyType
 from typing import Final
 
@@ -48,11 +46,3 @@ def pick_dialect(version: str) -> Dialect:
     raise UnknownVersionError(
         f"vLLM {version} is not a version this Remuda knows", f"known versions: {', '.join(DIALECTS)}"
     )
-
-
-@cache
-def flags_of(version: str) -> MappingProxyType[str, bool]:
-    """Every flag of this version's server without its dashes → whether it is a switch (takes no value)."""
-    text = resources.files("remuda.vllm").joinpath("flags", f"{version}.txt").read_text(encoding="utf-8")
-    pairs = (line.split() for line in text.splitlines() if line and not line.startswith("#"))
-    return MappingProxyType({name: kind == "switch" for name, kind in pairs})

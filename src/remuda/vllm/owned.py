@@ -9,7 +9,7 @@ from difflib import get_close_matches
 from typing import Final
 
 from remuda import spec
-from remuda.vllm.dialect import flags_of
+from remuda.vllm.flags import Flag, explain_misfit, flags_of
 
 FIELD_BY_FLAG: Final[Mapping[str, str]] = {
     "model": "source",
@@ -130,8 +130,8 @@ def find_refusals(model: spec.Model) -> Iterator[Refusal]:
     """Every free argument and variable of a model that must be written elsewhere, or not at all."""
     engine = model.spec.engine
     known = flags_of(engine.version)
-    for name in engine.extra_args:
-        refusal = _refuse_flag(name, engine.version, known)
+    for name, value in engine.extra_args.items():
+        refusal = _refuse_flag(name, engine.version, known) or _refuse_value(name, known[name], value)
         if refusal is not None:
             yield refusal
     for index, variable in enumerate(engine.env):
@@ -143,7 +143,7 @@ def find_refusals(model: spec.Model) -> Iterator[Refusal]:
             yield Refusal(f"env[{index}]", f"{variable.name} cannot be {variable.value}: {reason}", "use spawn")
 
 
-def _refuse_flag(name: str, version: str, known: Mapping[str, bool]) -> Refusal | None:
+def _refuse_flag(name: str, version: str, known: Mapping[str, Flag]) -> Refusal | None:
     place = f"extraArgs.{name}"
     bare = name.removeprefix("no-") if name not in known else name
     if bare in FIELD_BY_FLAG:
@@ -160,3 +160,8 @@ def _refuse_flag(name: str, version: str, known: Mapping[str, bool]) -> Refusal 
             f"did you mean {near[0]}?" if near else "see `vllm serve --help`",
         )
     return None
+
+
+def _refuse_value(name: str, flag: Flag, value: object) -> Refusal | None:
+    misfit = explain_misfit(name, flag, value)
+    return None if misfit is None else Refusal(f"extraArgs.{name}", *misfit)

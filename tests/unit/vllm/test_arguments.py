@@ -16,7 +16,8 @@ from remuda.vllm.arguments import (
     render_environment,
     render_notes,
 )
-from remuda.vllm.dialect import DIALECTS, flags_of
+from remuda.vllm.dialect import DIALECTS
+from remuda.vllm.flags import flags_of
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "vllm"
 
@@ -107,6 +108,10 @@ EXTRA = {
     "switch off": ({"async-scheduling": False}, ("--no-async-scheduling",)),
     "mapping": ({"hf-overrides": {"a": [1]}}, ("--hf-overrides", '{"a":[1]}')),
     "list": ({"cudagraph-capture-sizes": [1, 2]}, ("--cudagraph-capture-sizes", "1", "2")),
+    "list of one": ({"cudagraph-capture-sizes": 4}, ("--cudagraph-capture-sizes", "4")),
+    "list in one word": ({"allowed-origins": ["https://a"]}, ("--allowed-origins", '["https://a"]')),
+    "bare": ({"aggregate-engine-logging": True}, ("--aggregate-engine-logging",)),
+    "bare, not wanted": ({"aggregate-engine-logging": False, "seed": 7}, ("--seed", "7")),
     "text": ({"tokenizer": "/t"}, ("--tokenizer", "/t")),
 }
 

@@ -1,0 +1,54 @@
+"""Print the flags of a vLLM's API server, one per line: `ENGINE/bin/python scripts/read_flags.py`.
+
+Runs under the engine's own interpreter, and belongs into src/remuda/vllm/flags/VERSION.txt (tests/engine compares).
+What each kind takes is in src/remuda/vllm/flags.py.
+"""
+
+import argparse
+import json
+
+from vllm import __version__  # type: ignore[import-not-found]
+from vllm.entrypoints.launchers.cli_args import make_arg_parser  # type: ignore[import-not-found]
+from vllm.utils.argparse_utils import FlexibleArgumentParser  # type: ignore[import-not-found]
+
+HEAD = f"# Flags of vLLM {__version__.partition('+')[0]}'s API server: name, kind, choices. By scripts/read_flags.py."
+KINDS = {
+    "int": "int",
+    "float": "float",
+    "human_readable_int": "amount",
+    "human_readable_int_or_auto": "amount",
+    "loads": "json",
+    "parse_dataclass": "json",
+    "union_dict_and_str": "any",
+}
+
+
+def main() -> None:
+    """Every flag, by name."""
+    lines = [line for action in make_arg_parser(FlexibleArgumentParser())._actions for line in describe(action)]  # noqa: SLF001
+    print("\n".join([HEAD, *sorted(lines)]))
+
+
+def describe(action: argparse.Action) -> list[str]:
+    """One line for each long name; a switch's negative form is no flag of its own."""
+    if isinstance(action, argparse._HelpAction):  # noqa: SLF001
+        return []
+    switch = isinstance(action, argparse.BooleanOptionalAction)
+    names = [name.removeprefix("--") for name in action.option_strings if name.startswith("--")]
+    kind = "switch" if switch else "bare" if action.nargs == 0 else describe_type(action.type)
+    many = "+" if action.nargs in {"+", "*"} else ""
+    choices = [str(choice) for choice in action.choices or () if choice is not None]
+    return [" ".join([name, kind + many, *choices]) for name in names if not (switch and name.startswith("no-"))]
+
+
+def describe_type(kind: object) -> str:
+    """What a value is parsed by, looked for inside vLLM's own wrappers (`optional_type`, `parse_type`)."""
+    name = getattr(kind, "__name__", "")
+    if name in {"_optional_type", "_parse_type"}:
+        cells = getattr(kind, "__closure__", ())
+        return describe_type(next(cell.cell_contents for cell in cells if callable(cell.cell_contents)))
+    return "json" if kind is json.loads else KINDS.get(name, "text")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,141 @@
+"""The flags of vLLM's server, per version: which there are, what each takes, and how a value is written.
+
+    flags_of          every flag of a version (flags/VERSION.txt, made by scripts/read_flags.py from vLLM's own parser)
+    explain_misfit    why vLLM's parser would refuse a value
+    render_flag       name and value as words of a command line
+
+Pure. Does not know which flags a file may set (`owned`). Called by `owned` and `arguments`.
+"""
+
+import json
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from difflib import get_close_matches
+from functools import cache
+from importlib import resources
+from types import MappingProxyType
+from typing import Final
+
+_SHOWN = 60
+"""Characters of a wrong value worth repeating."""
+
+
+@dataclass(frozen=True, slots=True)
+class Flag:
+    """One flag."""
+
+    kind: str
+    """switch: --x and --no-x; bare: --x only; else what its value is: one of _VALUES."""
+    many: bool = False
+    """It takes one value or several."""
+    choices: tuple[str, ...] = ()
+    """The only values there are; empty: any of its kind."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Value:
+    noun: str
+    example: str
+    fits: Callable[[object], bool]
+
+
+def _is_plain(value: object) -> bool:
+    return isinstance(value, str | int | float) and not isinstance(value, bool)
+
+
+def _parses(parse: Callable[[str], object]) -> Callable[[object], bool]:
+    """Whether the value's text is taken by what vLLM reads it with."""
+
+    def fits(value: object) -> bool:
+        try:
+            parse(str(value))
+        except ValueError:
+            return False
+        return _is_plain(value)
+
+    return fits
+
+
+def _parse_amount(text: str) -> object:
+    """`16384`, `16k`, `16K` (of 1024), `1.5m`: vLLM's `human_readable_int`."""
+    return text if re.fullmatch(r"[0-9]+(\.[0-9]+)?[kmgt]|[0-9]+[KMGT]", text) else int(text)
+
+
+def _is_json(value: object) -> bool:
+    if isinstance(value, str):
+        try:
+            value = json.loads(value)
+        except ValueError:
+            return False
+    return isinstance(value, dict | list)
+
+
+_VALUES: Final = MappingProxyType(
+    {
+        "int": _Value("a whole number", "4", _parses(int)),
+        "amount": _Value("a whole number", "16384 or 16k", _parses(_parse_amount)),
+        "float": _Value("a number", "0.5", _parses(float)),
+        "text": _Value("text", '"word" (in quotes)', _is_plain),
+        "json": _Value("a mapping or a list", "{key: value}", _is_json),
+        "any": _Value("text or a mapping", "{key: value}", lambda value: _is_plain(value) or isinstance(value, dict)),
+    }
+)
+
+
+@cache
+def flags_of(version: str) -> MappingProxyType[str, Flag]:
+    """Every flag of this version's server, by its name without dashes."""
+    text = resources.files("remuda.vllm").joinpath("flags", f"{version}.txt").read_text(encoding="utf-8")
+    rows = (line.split() for line in text.splitlines() if line and not line.startswith("#"))
+    return MappingProxyType(
+        {name: Flag(kind.removesuffix("+"), kind.endswith("+"), tuple(choices)) for name, kind, *choices in rows}
+    )
+
+
+def explain_misfit(name: str, flag: Flag, value: object) -> tuple[str, str] | None:
+    """What is wrong with this value, and what to write; None when vLLM takes it."""
+    if flag.kind in {"switch", "bare"}:
+        return None if isinstance(value, bool) else (f"--{name} is a switch", f"write {name}: true or false")
+    if isinstance(value, list) and flag.kind != "json":
+        if not flag.many:
+            return f"--{name} takes one value, not a list", f"write one, for example {_example(name, flag)}"
+        if not value:
+            return f"--{name} needs at least one value", f"write one, or remove {name}"
+        return next((found for item in value if (found := _explain_item(name, flag, item))), None)
+    return _explain_item(name, flag, value)
+
+
+def _explain_item(name: str, flag: Flag, value: object) -> tuple[str, str] | None:
+    taken = _VALUES[flag.kind]
+    shown = json.dumps(value, ensure_ascii=False, default=str)[:_SHOWN]
+    if not taken.fits(value):
+        return f"--{name} takes {taken.noun}, not {shown}", f"for example {_example(name, flag)}"
+    if not flag.choices or _fold(value) in map(_fold, flag.choices):
+        return None
+    near = get_close_matches(_fold(value), flag.choices, 1)
+    hint = f"did you mean {near[0]}?" if near else "there are " + ", ".join(flag.choices)
+    return f"--{name} does not take {shown}", hint
+
+
+def _example(name: str, flag: Flag) -> str:
+    return f"{name}: {flag.choices[0] if flag.choices else _VALUES[flag.kind].example}"
+
+
+def _fold(value: object) -> str:
+    """vLLM itself folds the names of backends like this."""
+    return str(value).lower().replace("-", "_")
+
+
+def render_flag(name: str, flag: Flag, value: object) -> tuple[str, ...]:
+    """`--name value …` as vLLM's parser reads it; the value fits."""
+    if flag.kind == "bare":
+        return (f"--{name}",) if value else ()
+    if flag.kind == "switch":
+        return (f"--{name}",) if value else (f"--no-{name}",)
+    items = value if flag.many and isinstance(value, list) else [value]
+    return (f"--{name}", *map(_render_item, items))
+
+
+def _render_item(value: object) -> str:
+    return str(value) if _is_plain(value) else json.dumps(value, separators=(",", ":"), ensure_ascii=False)
