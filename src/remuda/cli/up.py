@@ -1,5 +1,7 @@
 """`remuda up`: plan, show, apply."""
 
+import contextlib
+import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,6 +11,8 @@ import click
 from remuda.cli import output, progress
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
     from remuda.engine.home import Home
     from remuda.fleet.plan import FleetPlan
 
@@ -72,9 +76,10 @@ def _launch(files: tuple[Path, ...], port: int | None, home: "Home") -> int:
     from remuda.fleet import detach
     from remuda.fleet.plan import LAPTOP_FILE
 
-    launch = detach.launch(files or (LAPTOP_FILE,), port, home)
-    with progress.open_view() as view:
+    with progress.open_view() as view, _ctrl_c_held() as let_go:
+        launch = detach.launch(files or (LAPTOP_FILE,), port, home)
         try:
+            let_go()
             for event in launch.follow():
                 view.show(event)
         except KeyboardInterrupt:
@@ -83,3 +88,21 @@ def _launch(files: tuple[Path, ...], port: int | None, home: "Home") -> int:
             return EXIT_INTERRUPTED
     click.echo("It serves in the background: `remuda status`, `remuda logs -f`, `remuda down`.", err=True)
     return 0
+
+
+@contextlib.contextmanager
+def _ctrl_c_held() -> "Iterator[Callable[[], None]]":
+    """Keep a Ctrl-C until what is given is called: in between, a fleet is started that must be told to stop."""
+    before = signal.getsignal(signal.SIGINT)
+    held: list[int] = []
+
+    def let_go() -> None:
+        signal.signal(signal.SIGINT, before)
+        if held:
+            signal.raise_signal(signal.SIGINT)
+
+    signal.signal(signal.SIGINT, lambda number, _frame: held.append(number))
+    try:
+        yield let_go
+    finally:
+        signal.signal(signal.SIGINT, before)
