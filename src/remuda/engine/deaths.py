@@ -118,19 +118,17 @@ def explain_death(ending: Ending) -> Death:
     """Name the cause; out of memory first, because it hides behind every other message."""
     said = last_meaningful_line(ending.lines)
     text = "\n".join(ending.lines)
-    for pattern, reason, hint in _MEMORY:
-        if found := pattern.search(text):
-            return Death(f"out of memory: {reason} ({_line_of(text, found)})", hint, out_of_memory=True)
+    if found := _find_cause(_MEMORY, text):
+        reason, hint = found
+        return Death(f"out of memory: {reason}", hint, out_of_memory=True)
     if ending.oom_kills > 0 and _may_be_killed(ending):
         return Death(
             "out of memory: the kernel killed a process of the engine",
             "lower kvCacheMemory, run fewer replicas, or give the engine more memory",
             out_of_memory=True,
         )
-    if not ending.was_ready and not _was_killed(ending):
-        for pattern, reason, hint in _HOPELESS:
-            if found := pattern.search(text):
-                return Death(f"{reason} ({_line_of(text, found)})", hint, hopeless=True)
+    if not ending.was_ready and not _was_killed(ending) and (found := _find_cause(_HOPELESS, text)):
+        return Death(*found, hopeless=True)
     how = _how(ending)
     return Death(f"{how}: {said}" if said else how, "see its log: `remuda logs`")
 
@@ -160,6 +158,14 @@ def _may_be_killed(ending: Ending) -> bool:
     return ending.status == -signal.SIGKILL or any(
         "died unexpectedly" in line or "EngineDead" in line for line in ending.lines
     )
+
+
+def _find_cause(causes: Sequence[tuple[re.Pattern[str], str, str]], text: str) -> tuple[str, str] | None:
+    """The first cause the log names: its sentence with the line that says it, and the hint."""
+    for pattern, reason, hint in causes:
+        if found := pattern.search(text):
+            return f"{reason} ({_line_of(text, found)})", hint
+    return None
 
 
 def _line_of(text: str, found: re.Match[str]) -> str:

@@ -9,6 +9,7 @@ such text.
 
 from __future__ import annotations
 
+import contextlib
 import re
 from dataclasses import dataclass
 from fractions import Fraction
@@ -40,98 +41,84 @@ _DURATION_MEANT = {
 }  # fmt: skip
 
 
-class Bytes(int):
+class _Amount:
+    """What the three have in common: a number that keeps the text its author wrote."""
+
+    text: str
+    pattern: ClassVar[str]
+    unit: ClassVar[str]
+    example: ClassVar[str]
+    integers: ClassVar[bool] = True
+    """Whether a plain whole number is taken as well, as Kubernetes does."""
+
+    def __getnewargs__(self) -> tuple[str]:
+        return (self.text,)
+
+    def __deepcopy__(self, _memo: object) -> Self:
+        return self
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.text!r})"
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, _source: object, _handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
+        return core_schema.no_info_plain_validator_function(
+            cls._read, serialization=core_schema.plain_serializer_function_ser_schema(lambda value: value.text)
+        )
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, _schema: object, _handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        text = {"type": "string", "pattern": cls.pattern, "maxLength": 32}
+        return {"anyOf": [{"type": "integer", "minimum": 1}, text]} if cls.integers else text
+
+    @classmethod
+    def _read(cls, value: object) -> object:
+        if isinstance(value, cls):
+            return value
+        if isinstance(value, str) or (cls.integers and type(value) is int and 0 < value < 2**53):
+            with contextlib.suppress(ValueError):
+                return cls(value)  # type: ignore[call-arg]
+        raise PydanticCustomError("amount", "not {noun}", {"noun": NOUNS[cls], "hint": hint_amount(cls, value)})
+
+
+class Bytes(_Amount, int):  # type: ignore[misc]
     """An amount of memory or storage; the number is bytes, rounded up."""
 
-    text: str
-    pattern: ClassVar[str] = BYTES_PATTERN
-    unit: ClassVar[str] = "bytes"
-    example: ClassVar[str] = "64Mi"
+    pattern = BYTES_PATTERN
+    unit = "bytes"
+    example = "64Mi"
 
     def __new__(cls, text: str | int) -> Self:
-        bytes_ = text if isinstance(text, int) else parse_bytes(text)
-        self = super().__new__(cls, bytes_)
+        self = int.__new__(cls, text if isinstance(text, int) else parse_bytes(text))
         self.text = str(text)
         return self
 
-    def __getnewargs__(self) -> tuple[str]:  # type: ignore[override]
-        return (self.text,)
 
-    def __deepcopy__(self, _memo: object) -> Self:
-        return self
-
-    def __repr__(self) -> str:
-        return f"Bytes({self.text!r})"
-
-    @classmethod
-    def __get_pydantic_core_schema__(cls, _source: object, _handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
-        return _text_schema(cls, integers=True)
-
-    @classmethod
-    def __get_pydantic_json_schema__(cls, _schema: object, _handler: GetJsonSchemaHandler) -> dict[str, Any]:
-        return _int_or_text(cls.pattern)
-
-
-class Cores(float):
+class Cores(_Amount, float):  # type: ignore[misc]
     """An amount of processor; the number is cores, `500m` is half a core."""
 
-    text: str
-    pattern: ClassVar[str] = CORES_PATTERN
-    unit: ClassVar[str] = "cores"
-    example: ClassVar[str] = "4"
+    pattern = CORES_PATTERN
+    unit = "cores"
+    example = "4"
 
     def __new__(cls, text: str | int) -> Self:
-        self = super().__new__(cls, text if isinstance(text, int) else parse_cores(text))
+        self = float.__new__(cls, text if isinstance(text, int) else parse_cores(text))
         self.text = str(text)
         return self
 
-    def __getnewargs__(self) -> tuple[str]:  # type: ignore[override]
-        return (self.text,)
 
-    def __deepcopy__(self, _memo: object) -> Self:
-        return self
-
-    def __repr__(self) -> str:
-        return f"Cores({self.text!r})"
-
-    @classmethod
-    def __get_pydantic_core_schema__(cls, _source: object, _handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
-        return _text_schema(cls, integers=True)
-
-    @classmethod
-    def __get_pydantic_json_schema__(cls, _schema: object, _handler: GetJsonSchemaHandler) -> dict[str, Any]:
-        return _int_or_text(cls.pattern)
-
-
-class Duration(float):
+class Duration(_Amount, float):  # type: ignore[misc]
     """A length of time; the number is seconds."""
 
-    text: str
-    pattern: ClassVar[str] = DURATION_PATTERN
-    unit: ClassVar[str] = "duration"
-    example: ClassVar[str] = "30s"
+    pattern = DURATION_PATTERN
+    unit = "duration"
+    example = "30s"
+    integers = False
 
     def __new__(cls, text: str) -> Self:
-        self = super().__new__(cls, parse_duration(text))
+        self = float.__new__(cls, parse_duration(text))
         self.text = text
         return self
-
-    def __getnewargs__(self) -> tuple[str]:  # type: ignore[override]
-        return (self.text,)
-
-    def __deepcopy__(self, _memo: object) -> Self:
-        return self
-
-    def __repr__(self) -> str:
-        return f"Duration({self.text!r})"
-
-    @classmethod
-    def __get_pydantic_core_schema__(cls, _source: object, _handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
-        return _text_schema(cls, integers=False)
-
-    @classmethod
-    def __get_pydantic_json_schema__(cls, _schema: object, _handler: GetJsonSchemaHandler) -> dict[str, Any]:
-        return {"type": "string", "pattern": cls.pattern, "maxLength": 32}
 
 
 def parse_bytes(text: str) -> int:
@@ -197,28 +184,6 @@ def _bound_schema(text: str, source: type, handler: GetCoreSchemaHandler, *, lea
         return value
 
     return core_schema.no_info_after_validator_function(check, handler(source))
-
-
-def _text_schema(kind: type[Bytes | Cores | Duration], *, integers: bool) -> core_schema.CoreSchema:
-    def read(value: object) -> object:
-        if isinstance(value, kind):
-            return value
-        if integers and isinstance(value, int) and not isinstance(value, bool) and 0 < value < 2**53:
-            return kind(value)  # type: ignore[arg-type]
-        if isinstance(value, str):
-            try:
-                return kind(value)
-            except ValueError:
-                pass
-        raise PydanticCustomError("amount", "not {noun}", {"noun": NOUNS[kind], "hint": hint_amount(kind, value)})
-
-    return core_schema.no_info_plain_validator_function(
-        read, serialization=core_schema.plain_serializer_function_ser_schema(lambda value: value.text)
-    )
-
-
-def _int_or_text(pattern: str) -> dict[str, Any]:
-    return {"anyOf": [{"type": "integer", "minimum": 1}, {"type": "string", "pattern": pattern, "maxLength": 32}]}
 
 
 NOUNS: dict[type, str] = {
