@@ -25,7 +25,9 @@ class Gpu:
     name: str
     vendor: Literal["nvidia", "amd"]
     memory_gb: int
-    """The vendor's figure (10^9 bytes); the driver reports a little less."""
+    """The vendor's figure, which is nearer to GiB than to 10^9 bytes."""
+    memory_mib: int
+    """What the driver reports; the engine gets a little less."""
     compute_capability: tuple[int, int] | None
     """NVIDIA's; None for others."""
     formats: frozenset[Format]
@@ -83,6 +85,7 @@ def _read_row(row: Mapping[str, object]) -> Gpu:
         name=str(row["name"]),
         vendor=row["vendor"],  # type: ignore[arg-type]
         memory_gb=int(row["memory_gb"]),  # type: ignore[call-overload]
+        memory_mib=int(row["memory_mib"]),  # type: ignore[call-overload]
         compute_capability=(int(major), int(minor)) if capability else None,
         formats=formats,
         link=row["link"],  # type: ignore[arg-type]

@@ -59,7 +59,7 @@ def _check_gpu(situation: Situation) -> Iterator[Problem]:
         message = f"the GPU {hardware.gpu} is not in the table, so nothing was checked against it"
         yield warning("hardware.gpu", message, hint)
     elif hardware.gpu_memory and hardware.gpu_memory > situation.gpu.memory_gb * 2**30:  # vendors' GB are near GiB
-        gpu = f"the {situation.gpu.name} has ({situation.gpu.memory_gb} GB)"
+        gpu = f"the {situation.gpu.name} has ({situation.gpu.memory_gb} GB, {situation.gpu.memory_mib / 1024:.1f} GiB)"
         message = f"gpuMemory {hardware.gpu_memory.text} is more than {gpu}"
         yield error("hardware.gpuMemory", message, "name a larger GPU, or leave gpuMemory out")
 

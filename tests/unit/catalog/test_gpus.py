@@ -20,6 +20,7 @@ def test_row_is_sourced_and_consistent(gpu):
     assert gpu.source.startswith("https://")
     assert date(2026, 1, 1) <= gpu.date
     assert (gpu.compute_capability is None) == (gpu.vendor != "nvidia")
+    assert 0.93 < gpu.memory_mib / 1024 / gpu.memory_gb < 1.001, "vendors' GB are near GiB"
     if gpu.compute_capability:
         assert ("bfloat16" in gpu.formats) == (gpu.compute_capability >= (8, 0))
         assert ("fp8" in gpu.formats) == (gpu.compute_capability >= (8, 9))

@@ -342,7 +342,7 @@ CASES = [
         on("L4", gpuMemory="40Gi"),
         "error",
         "hardware.gpuMemory",
-        "gpuMemory 40Gi is more than the L4 has (24 GB)",
+        "gpuMemory 40Gi is more than the L4 has (24 GB, 22.5 GiB)",
         id="memory",
     ),
     pytest.param({"replicas": 0}, "warning", "replicas", "with replicas: 0 nothing answers", id="no replicas"),
