@@ -59,7 +59,7 @@ def install(version: str | None, variant: str, repair: bool) -> None:
     finally:
         view.close()
     click.echo(found.path)
-    _tell_superseded(list_environments(home))
+    _tell_unused(list_environments(home))
 
 
 @command.command("list")
@@ -81,7 +81,7 @@ def list_(as_json: bool) -> None:
     else:
         rows = [_render_row(environment) for environment in found]
         click.echo(output.render_table(HEADERS, rows, output.terminal_width(sys.stdout), _paint_cell))
-        _tell_superseded(found)
+        _tell_unused(found)
 
 
 @command.command()
@@ -145,13 +145,11 @@ def _confirm(chosen: "Sequence[Environment]", *, yes: bool) -> None:
     click.confirm(f"remove {what} ({total})?", abort=True, err=True)
 
 
-def _tell_superseded(found: "Sequence[Environment]") -> None:
-    """One line about disk that nothing needs any more."""
-    unused = [environment.size_bytes for environment in found if not environment.is_current]
-    if unused:
-        which = "1 engine that is no longer used takes" if len(unused) == 1 else f"{len(unused)} unused engines take"
-        note = f"{which} {format_size(sum(unused))}; `remuda engine remove --superseded` deletes"
-        click.echo(f"{note} {'it' if len(unused) == 1 else 'them'}", err=True)
+def _tell_unused(found: "Sequence[Environment]") -> None:
+    from remuda.engine.inventory import describe_unused
+
+    if unused := describe_unused(found):
+        click.echo(unused, err=True)
 
 
 @contextlib.contextmanager

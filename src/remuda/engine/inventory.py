@@ -1,13 +1,15 @@
 """What is installed on this machine, which of it this Remuda still uses, and its removal.
 
     list_environments     every environment: current, superseded or broken, and the disk it takes
+    describe_unused       what of it this Remuda does not use, in one line
     remove_environment    delete one that nothing runs from
 
 An environment is *current* when an engine this Remuda starts may use it: its folder is named after the lock file,
 Python and architecture of now (see installation). All others are *superseded*: an older Remuda made them, or another
-Python. Does not build anything. Called by cli.
+Python. Does not build anything. Called by cli and fleet.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -71,6 +73,17 @@ def list_environments(home: Home) -> tuple[Environment, ...]:
 def _describe(folder: Path, *, is_current: bool) -> Environment:
     found = read_installation(folder)
     return Environment(folder, found, is_current, found.size_bytes if found else measure_bytes(folder))
+
+
+def describe_unused(found: Iterable[Environment]) -> str:
+    """What takes disk and is no longer used, and how to be rid of it; "" when there is nothing."""
+    sizes = [environment.size_bytes for environment in found if not environment.is_current]
+    if not sizes:
+        return ""
+    gigabytes = f"{sum(sizes) / 1e9:.1f} GB"
+    if len(sizes) == 1:
+        return f"1 engine that is no longer used takes {gigabytes}; `remuda engine remove --superseded` deletes it"
+    return f"{len(sizes)} engines no longer used take {gigabytes}; `remuda engine remove --superseded` deletes them"
 
 
 def check_unused(environment: Environment) -> None:

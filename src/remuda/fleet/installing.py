@@ -1,7 +1,7 @@
 """Install an engine from an event loop: the blocking work runs in a child that ends when it is told to, or when we die.
 
 `install` starts `python -m remuda.fleet.installing ORDER`, turns its progress into events and returns the installation.
-The installer it runs (uv) is in the child's process group and goes with it. Called by `workshop`.
+The installer it runs (uv) is tied to the child by the kernel (engine/uv) and ends with it. Called by `workshop`.
 """
 
 import asyncio

@@ -12,6 +12,7 @@ from remuda.engine.build import Progress
 from remuda.engine.home import Home
 from remuda.engine.install import find_installation
 from remuda.engine.installation import Installation
+from remuda.engine.inventory import describe_unused, list_environments
 from remuda.engine.plan import plan_engine, wants_gpu
 from remuda.engine.status import EngineStatus
 from remuda.engine.supervise import Engine
@@ -54,6 +55,8 @@ class EngineWorkshop:
             if found is None:
                 found = await installing.install(self._home, version, variant, step.report)
                 step.finish(f"installed ({found.variant}, {found.size_bytes / 1e9:.1f} GB)")
+                if unused := describe_unused(await asyncio.to_thread(list_environments, self._home)):
+                    self._tell_once(unused, emit)
             self._tell_once(f"vLLM {found.version} ({found.variant}) in {found.path}", emit)
             return found
 

@@ -1,51 +1,42 @@
+"""Engines of this machine; the installer runs a stand-in for uv."""
+
+from pathlib import Path
+
 import pytest
 
 from remuda import spec
-from remuda.engine.build import Progress
-from remuda.fleet import events, workshop
+from remuda.engine.home import Home
+from remuda.engine.installation import environment_path, python_version
+from remuda.fleet import events
+from remuda.fleet.workshop import EngineWorkshop
+
+FAKE_UV = Path(__file__).parents[1] / "engine" / "fake_uv.sh"
+DEMO = {"metadata": {"name": "m"}, "spec": {"source": "demo://remuda-demo", "hardware": {"gpu": "none"}}}
 
 
-def model_on(gpu: str) -> spec.Model:
-    text = (
-        "{apiVersion: remuda.dev/v1alpha1, kind: Model, metadata: {name: demo}, "
-        f"spec: {{source: 'demo://remuda-demo', hardware: {{gpu: {gpu}}}}}}}"
-    )
-    return spec.load_text(text).models[0]
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
+    monkeypatch.setenv("REMUDA_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("REMUDA_UV", str(FAKE_UV))
+    monkeypatch.setenv("REMUDA_TORCH_INDEX", "http://127.0.0.1:9")
+    monkeypatch.setenv("FAKE_UV_CALLS", str(tmp_path / "calls"))
+    monkeypatch.setenv("FAKE_UV_PYTHON", python_version())
+    return Home.from_environment()
 
 
-@pytest.mark.parametrize(
-    ("gpu", "has_gpu", "variant"),
-    [
-        ("auto", False, None),
-        ("auto", True, None),
-        ("none", False, None),  # whichever CPU build can be had here
-        ("none", True, "cpu"),
-        ("H100", True, "cuda"),
-    ],
-)
-def test_file_chooses_the_build_of_vllm(gpu: str, has_gpu: bool, variant: str | None) -> None:
-    assert workshop.pick_variant(model_on(gpu), has_gpu=has_gpu) == variant
-
-
-@pytest.mark.parametrize(
-    ("progress", "said"),
-    [
-        (Progress("checking", "first import"), "checking first import"),
-        (Progress("downloading", "torch", 400_000_000, 1_900_000_000), "downloading torch, 0.4 of 1.9 GB"),
-        (Progress("downloading", "model", 400_000_000), "downloading model, 0.4 GB"),
-    ],
-)
-def test_progress_tells_sizes(progress: Progress, said: str) -> None:
-    assert workshop.describe_progress(progress) == said
-
-
-def test_work_that_was_not_needed_is_not_told() -> None:
-    told: list[events.AnyEvent] = []
-    reporter = workshop.StepReporter("weights/demo", "weights of demo", told.append)
-    reporter.finish()
-    assert told == []
-    reporter.report(Progress("downloading", "model", 1, 2))
-    reporter.finish()
-    assert [event.state for event in told if isinstance(event, events.Step)] == ["running", "done"]
-    assert isinstance(told[0], events.Step)
-    assert told[0].fraction == 0.5
+async def test_an_engine_is_installed_once_and_what_it_supersedes_is_told(home: Home) -> None:
+    current = environment_path(home, "0.32.0", "cpu-pypi")
+    assert current is not None
+    older = current.with_name(current.name[:-8] + "0" * 8)
+    older.mkdir(parents=True)
+    (older / "weight").write_bytes(bytes(100_000_000))
+    heard: list[events.AnyEvent] = []
+    workshop = EngineWorkshop(home)
+    for _ in range(2):
+        await workshop.prepare(spec.Model.model_validate(DEMO), heard.append)
+    notes = [event.text for event in heard if isinstance(event, events.Note)]
+    assert notes[:2] == [
+        "1 engine that is no longer used takes 0.1 GB; `remuda engine remove --superseded` deletes it",
+        f"vLLM 0.32.0 (cpu-pypi) in {current}",
+    ]
+    assert (home.engines.parents[1] / "calls").read_text().count("pip install") == 1
