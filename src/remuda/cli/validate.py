@@ -33,7 +33,8 @@ STDIN = "-"
 def command(files: tuple[Path, ...], machine: str | None, as_json: bool) -> None:
     """Check model files; list every problem.
 
-    FILE may be - for standard input. Exits with 1 when there are errors; warnings alone exit with 0.
+    FILE may be - for standard input. Exits with 1 when there are errors; warnings alone exit with 0. A field
+    that has no effect on one machine, only on Kubernetes, is a warning.
     """
     from remuda import planner, spec
 
