@@ -71,7 +71,7 @@ def _write_whole(exchange: Exchange, upstream: "Upstream") -> None:
     """An answer that came in one piece goes out in one piece."""
     body = upstream.take_parts()
     framing = b"" if upstream.status in _BODILESS else b"content-length: %d\r\n" % len(body)
-    exchange.connection.transport.write(render_head(exchange, upstream, framing) + body)
+    exchange.connection.write(render_head(exchange, upstream, framing) + body)
     exchange.answer_bytes = len(body)
     exchange.usage = read_usage(body)
 
@@ -125,7 +125,7 @@ class Relay:
     def __init__(self, exchange: Exchange, upstream: "Upstream") -> None:
         self.exchange = exchange
         self.upstream = upstream
-        self.write = exchange.connection.transport.write
+        self.write = exchange.connection.write
         self.recent: deque[bytes] = deque(maxlen=_RECENT)
         self.streams = upstream.streams
         self.bytes = 0

@@ -15,6 +15,7 @@ import httptools
 
 from remuda.gateway.exchange import NEVER
 from remuda.gateway.head_memo import HeadMemo
+from remuda.gateway.outlet import Outlet
 from remuda.gateway.waiting import Signal
 from remuda.policy.retry import Phase
 
@@ -116,6 +117,7 @@ class Upstream(asyncio.Protocol):
         "streams",
         "timeout_s",
         "transport",
+        "write",
     )
 
     transport: asyncio.Transport
@@ -150,6 +152,7 @@ class Upstream(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast("asyncio.Transport", transport)
+        self.write = Outlet(self.transport).write
 
     def data_received(self, data: bytes) -> None:
         if not self.busy:
@@ -305,7 +308,7 @@ class Upstream(asyncio.Protocol):
         if len(body) > _SPLIT_BYTES:
             self.transport.writelines((head, body))
         else:
-            self.transport.write(head + body)
+            self.write(head + body)
         return answer
 
     def peek(self) -> bytes:
