@@ -133,7 +133,7 @@ class Engine:
         """One process from start to end; None when the end was asked for."""
         for _ in range(PORT_ATTEMPTS):
             try:
-                with own_scratch(self._plan.scratch_path, self._plan.id) as places:
+                with own_scratch(self._plan.scratch_path) as places:
                     run = await self._start(places)
                     if run is None:
                         return None

@@ -80,7 +80,7 @@ def main():
 
 async def test_semaphores_and_shared_memory_bear_the_engines_prefix_and_go_with_it(tmp_path):
     before = set(os.listdir("/dev/shm"))
-    with own_scratch(tmp_path, "m-0") as places:
+    with own_scratch(tmp_path) as places:
         prefix = places[SHM_PREFIX_VARIABLE]
         engine = await start(tmp_path, "spawn", os.getpid(), NAMES, **places)
         async with asyncio.timeout(30):

@@ -3,6 +3,8 @@
 import os
 import shutil
 import socket
+import subprocess
+import sys
 import uuid
 from pathlib import Path
 
@@ -33,7 +35,7 @@ def bind_socket(folder: str) -> None:
 
 
 def test_what_an_engine_leaves_is_removed_with_its_folder(base):
-    with own_scratch(base / "run", "m-0") as places:
+    with own_scratch(base / "run") as places:
         folder = Path(places["VLLM_RPC_BASE_PATH"])
         assert folder.parent == base / "run"
         assert places["TMPDIR"] == str(folder)
@@ -47,31 +49,37 @@ def test_what_an_engine_leaves_is_removed_with_its_folder(base):
 
 
 def test_engines_do_not_touch_each_others(base):
-    with own_scratch(base, "m-0") as one:
-        with own_scratch(base, "m-1") as other:
+    with own_scratch(base) as one:
+        with own_scratch(base) as other:
             assert set(one.values()).isdisjoint(other.values())
         assert Path(one["TMPDIR"]).is_dir()
 
 
-def test_what_a_killed_remuda_left_goes_with_the_next_start(base):
-    killed = own_scratch(base, "m-0")
-    left = Path(killed.__enter__()["TMPDIR"])
-    with own_scratch(base, "m-0") as places:
+def test_what_a_killed_remuda_left_goes_with_the_next_start_of_any_engine(base):
+    code = "import os, sys; from pathlib import Path; from remuda.engine.scratch import own_scratch\n"
+    code += "scratch = own_scratch(Path(sys.argv[1])); print(scratch.__enter__()['TMPDIR'], flush=True); os._exit(1)"
+    told = subprocess.run([sys.executable, "-c", code, base], capture_output=True, text=True, check=False).stdout
+    left = Path(told.strip())
+    semaphore = SHM / f"sem.{left.name}-sem-x"
+    semaphore.touch()
+    assert left.is_dir()
+    with own_scratch(base) as places:
         assert not left.exists()
+        assert not semaphore.exists()
         assert Path(places["TMPDIR"]).is_dir()
 
 
 def test_the_users_own_folder_for_temporary_files_is_used(base, monkeypatch):
     monkeypatch.setenv("TMPDIR", str(base / "scratch"))
-    with own_scratch(base / "run", "m-0") as places:
+    with own_scratch(base / "run") as places:
         assert Path(places["TMPDIR"]).parent == base / "scratch"
     assert list((base / "scratch").iterdir()) == []
 
 
-@pytest.mark.parametrize(("length", "is_taken"), [(45, True), (46, False)])
+@pytest.mark.parametrize(("length", "is_taken"), [(47, True), (48, False)])
 def test_a_path_too_long_for_sockets_is_left_for_tmp(base, length, is_taken):
     preferred = base / ("x" * (length - len(str(base)) - 1))
-    with own_scratch(preferred, "m-0") as places:
+    with own_scratch(preferred) as places:
         bind_socket(places["TMPDIR"])
         assert Path(places["TMPDIR"]).parent == (preferred if is_taken else Path("/tmp"))
     assert not Path(places["TMPDIR"]).exists()
@@ -80,7 +88,7 @@ def test_a_path_too_long_for_sockets_is_left_for_tmp(base, length, is_taken):
 def test_a_folder_that_cannot_be_made_is_passed_over(base):
     base.mkdir()
     (base / "file").touch()
-    with own_scratch(base / "file", "m-0") as places:
+    with own_scratch(base / "file") as places:
         assert Path(places["TMPDIR"]).parent == Path("/tmp")
 
 
@@ -89,5 +97,5 @@ def test_without_any_folder_it_is_said_which_was_tried_last(base, monkeypatch):
         raise OSError(28, os.strerror(28))
 
     monkeypatch.setattr("remuda.engine.scratch.tempfile.mkdtemp", refuse)
-    with pytest.raises(EngineError, match="/tmp: No space left on device"), own_scratch(base, "m-0"):
+    with pytest.raises(EngineError, match="/tmp: No space left on device"), own_scratch(base):
         pass

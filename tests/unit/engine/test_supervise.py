@@ -139,7 +139,7 @@ async def test_sockets_of_an_engine_are_gone_when_it_is(make_plan, end):
         life = Life(plan, dataclasses.replace(QUICK, backoff=BackoffSettings(first_s=60)))
         await life.until(EngineState.READY)
         (name,) = os.listdir(short)
-        assert len(os.listdir(f"{short}/{name}")) == 1
+        assert len(os.listdir(f"{short}/{name}")) == 2, "the lock and its socket"
         if end == "crash":
             await life.until(EngineState.BACKOFF)
             assert os.listdir(short) == []
