@@ -2,13 +2,14 @@
 # make test   install what is missing, run every test (real vLLM on the CPU included)
 # make check  format, lint, types, layers, generated files: no test is run
 # make bench  the data path beside its rivals (needs gcc and nginx; see benchmarks/README.md)
+# make wheel  dist/remuda-*.whl with the gateway compiled (needs a C compiler and Python's headers)
 # make gen    rewrite the generated files
 
 SHELL := /bin/bash
 .ONESHELL:
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help env up test check fix gen bench clean
+.PHONY: help env up test check fix gen bench wheel clean
 MAKEFLAGS += --no-print-directory
 
 PYTHON ?= python3
@@ -53,6 +54,10 @@ gen: env
 
 bench: env
 	@exec .venv/bin/python -m benchmarks.run $(ARGS)
+
+wheel: env
+	@REMUDA_COMPILE=1 .venv/bin/uv build --quiet --wheel --no-build-isolation --python .venv/bin/python -o dist
+	ls -1 dist/*.whl
 
 clean:
 	@rm -rf .venv .tools build .mypy_cache .ruff_cache .pytest_cache .hypothesis

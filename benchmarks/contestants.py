@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.processes import Command
-from benchmarks.programs import find_nginx, install_rival
+from benchmarks.programs import compiled_python, find_nginx, install_rival
 
 MODEL = "bench-model"
 # Not a literal: it must not look like a leaked key to a scanner.
@@ -130,10 +130,18 @@ def remuda_file(place: Place) -> Path:
 
 
 def remuda(place: Place) -> Command:
-    """Keys, model routing, metrics, request ids and health checks on."""
-    command = Path(sys.executable).parent / "remuda"
+    """The wheel of `make wheel`. Keys, model routing, metrics, request ids and health checks on."""
+    return _gateway(place, compiled_python())
+
+
+def remuda_python(place: Place) -> Command:
+    """The same from its sources, not compiled: what `make up` runs."""
+    return _gateway(place, Path(sys.executable))
+
+
+def _gateway(place: Place, python: Path) -> Command:
     return Command(
-        (str(command), "gateway", str(remuda_file(place)), "--port", str(place.port)),
+        (str(python.parent / "remuda"), "gateway", str(remuda_file(place)), "--port", str(place.port)),
         {"REMUDA_HOME": str(place.folder / "home")},
     )
 
@@ -149,7 +157,8 @@ def remuda_child(place: Place) -> Command:
     loaded = spec.load_files([remuda_file(place)])
     settings = dataclasses.replace(settings_from_spec(loaded.gateways[0]), port=place.port)
     lines = [msgspec.json.encode({"settings": settings}), msgspec.json.encode({"table": table_from_spec(loaded)}), b""]
-    return Command((sys.executable, "-m", "remuda.gateway", "--fd", "{fd}"), control=b"\n".join(lines))
+    python = str(compiled_python())
+    return Command((python, "-P", "-m", "remuda.gateway", "--fd", "{fd}"), control=b"\n".join(lines))
 
 
 def vllm_router(place: Place) -> Command:
@@ -237,6 +246,7 @@ CONTESTANTS = {
         Contestant("direct", direct),
         Contestant("nginx", nginx),
         Contestant("remuda", remuda),
+        Contestant("remuda-python", remuda_python),
         Contestant("remuda-child", remuda_child),
         Contestant("vllm-router", vllm_router),
         Contestant("sglang-router", sglang_router),

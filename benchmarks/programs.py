@@ -11,6 +11,8 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from scripts import compiled_env
+
 from benchmarks.processes import BenchError
 
 HERE = Path(__file__).parent
@@ -71,6 +73,14 @@ def find_nginx() -> str:
 def nginx_version() -> str:
     result = subprocess.run([find_nginx(), "-v"], capture_output=True, text=True, check=True)
     return result.stderr.strip().partition("/")[2]
+
+
+def compiled_python() -> Path:
+    """The Python of an environment with Remuda's compiled wheel, built on first use."""
+    try:
+        return compiled_env.make_environment()
+    except (compiled_env.CannotCompileError, compiled_env.BuildFailedError) as problem:
+        raise BenchError(f"Remuda could not be compiled: {problem}") from None
 
 
 def install_rival(name: str) -> Path:

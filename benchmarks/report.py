@@ -108,8 +108,13 @@ def _cell(column: Column, values: Sequence[float]) -> str:
     return f"{middle} [{min(values):,.{column.digits}f}–{max(values):,.{column.digits}f}]"
 
 
-README_ROWS = ("nginx", "remuda", "vllm-router", "sglang-router", "litellm")
-README_NAMES = {"nginx": "nginx (a plain proxy, no keys, no models)", "remuda": "**Remuda**", "litellm": "LiteLLM"}
+README_ROWS = ("nginx", "remuda", "remuda-python", "vllm-router", "sglang-router", "litellm")
+README_NAMES = {
+    "nginx": "nginx (a plain proxy, no keys, no models)",
+    "remuda": "**Remuda** (`make wheel`: compiled)",
+    "remuda-python": "Remuda from its sources (`make up`)",
+    "litellm": "LiteLLM",
+}
 
 
 def render_readme(result: Mapping[str, Any]) -> str:
@@ -161,8 +166,8 @@ def _memory_mib(samples: Sequence[Sample], name: str) -> str:
     return f"{statistics.median(values):,.0f} MiB" if values else "–"
 
 
-CHART_ROWS = ("nginx", "remuda", "vllm-router", "sglang-router")
-CHART_COLORS = {"remuda": "#c2571a"}
+CHART_ROWS = ("nginx", "remuda", "remuda-python", "vllm-router", "sglang-router")
+CHART_COLORS = {"remuda": "#c2571a", "remuda-python": "#dc9a70"}
 BAR_HEIGHT, BAR_GAP, LABEL_WIDTH, CHART_WIDTH = 22, 10, 130, 640
 
 

@@ -11,7 +11,7 @@ from benchmarks.bench import Ask, Bench, Cost, Running
 
 Values = dict[str, float | list[float]]
 EVENTS = 128
-ROUTERS = ("nginx", "remuda", "vllm-router", "sglang-router")
+ROUTERS = ("nginx", "remuda", "remuda-python", "vllm-router", "sglang-router")
 ALL = (*ROUTERS, "litellm")
 
 

@@ -54,30 +54,26 @@ async def test_client_that_leaves_during_its_own_upload_costs_nothing(site):
     site.assert_nothing_leased()
 
 
-async def test_client_that_leaves_while_an_engine_is_connected_to_costs_nothing(sites):
+async def test_client_that_leaves_while_an_engine_is_connected_to_costs_nothing(sites, monkeypatch):
     async with sites(connect_timeout_s=5.0) as site:
         engine = site.gateway.directory.engines["m-0"]
-        arrived = asyncio.Event()
-        release = asyncio.Event()
-        original = engine.open_connection
+        arrived, release = asyncio.Event(), asyncio.Event()
+        wire = await site.open()
+        loop = asyncio.get_running_loop()
+        connect = loop.create_connection
 
-        class Slow:
-            async def open(self):
-                arrived.set()
-                await release.wait()
-                return await original()
+        async def connect_slowly(*args, **kwargs):
+            arrived.set()
+            await release.wait()
+            return await connect(*args, **kwargs)
 
-        type(engine).open_connection, before = lambda self: Slow().open(), type(engine).open_connection
-        try:
-            wire = await site.open()
-            await wire.send(complete())
-            await arrived.wait()
-            await wire.close()
-            await until(lambda: site.outcomes == {"client_disconnected": 1})
-            release.set()
-            await until(lambda: len(engine.idle) == 1)
-        finally:
-            type(engine).open_connection = before
+        monkeypatch.setattr(loop, "create_connection", connect_slowly)
+        await wire.send(complete())
+        await arrived.wait()
+        await wire.close()
+        await until(lambda: site.outcomes == {"client_disconnected": 1})
+        release.set()
+        await until(lambda: len(engine.idle) == 1)
         site.assert_nothing_leased()
 
 

@@ -48,6 +48,25 @@ async def test_generate_streams(site):
     assert site.outcomes == {"completed": 1}
 
 
+async def test_generate_translates_each_event_as_it_comes(site):
+    steps = []
+
+    async def step_by_step(reply):
+        await reply.begin_stream()
+        for word in ("one", "two", "three"):
+            await reply.event(word)
+            await until(lambda word=word: word in steps)
+        await reply.end_stream()
+
+    site.engine.default = step_by_step
+    wire = await site.open()
+    await wire.send(generate(stream=True))
+    await wire.read_head()
+    for word in ("one", "two", "three"):
+        assert (await wire.read_chunk())[0] == b'data: {"text":"%b"}\n\n' % word.encode()
+        steps.append(word)
+
+
 @pytest.mark.parametrize(
     ("fields", "status"),
     [({"prompt": 1}, 400), ({"max_tokens": 0}, 400), ({"unknown": 1}, 400), ({"model": "nope"}, 404)],

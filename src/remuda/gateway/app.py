@@ -16,7 +16,7 @@ import ssl
 import time
 from collections.abc import AsyncIterator, Iterable
 from time import monotonic
-from typing import Protocol
+from typing import Protocol, cast
 
 import remuda
 from remuda.gateway import answers, cors
@@ -175,7 +175,9 @@ class Gateway:
         tls = load_tls(settings)
         sock = open_socket(settings)
         port: int = sock.getsockname()[1]
-        self._server = await loop.create_server(lambda: Connection(self), sock=sock, backlog=settings.backlog, ssl=tls)
+        self._server = await loop.create_server(
+            lambda: cast("asyncio.Protocol", Connection(self)), sock=sock, backlog=settings.backlog, ssl=tls
+        )
         self._sweeper.start()
         return port
 

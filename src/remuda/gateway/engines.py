@@ -8,7 +8,7 @@ by leases.
 import asyncio
 import ssl
 from time import monotonic
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import msgspec
 
@@ -131,8 +131,8 @@ class Engine:
         self.connects += 1
         try:
             async with asyncio.timeout(self._settings.connect_timeout_s):
-                _, upstream = await asyncio.get_running_loop().create_connection(
-                    lambda: Upstream(self, self._forget),
+                _, protocol = await asyncio.get_running_loop().create_connection(
+                    lambda: cast("asyncio.Protocol", Upstream(self, self._forget)),
                     endpoint.host,
                     endpoint.port,
                     ssl=self._tls,
@@ -142,6 +142,7 @@ class Engine:
             raise AttemptFailed(Phase.CONNECT, "it did not accept a connection in time") from None
         except (OSError, UnicodeError) as error:
             raise AttemptFailed(Phase.CONNECT, type(error).__name__) from error
+        upstream = cast("Upstream", protocol)
         self.all.add(upstream)
         return upstream
 

@@ -65,8 +65,6 @@ class Exchange(Run):
     answered = False
     reader_stuck = False
     cors = b""
-    route_name = UNKNOWN
-    model_name = UNKNOWN
     engine_id = ""
     tenant = ""
     key_name = ""
@@ -85,6 +83,7 @@ class Exchange(Run):
     def __init__(self, gateway: "Gateway", connection: "Connection", head: RequestHead, length: int) -> None:
         self.gateway = gateway
         self.connection = connection
+        self.route_name = self.model_name = UNKNOWN
         self.head = head
         self.length = length
         self.keep_alive = head.keep_alive

@@ -29,8 +29,11 @@ _LINGER_BYTES = 1 << 20
 """How much of a refused body is read and thrown away, so that the client reads the answer before it sees a reset."""
 
 
-class Connection(asyncio.Protocol):
-    """See the module. `deadline_s` is when `on_deadline` wants to be called."""
+class Connection:
+    """An `asyncio.Protocol` by its methods (a compiled class has no Python base); see the module.
+
+    `deadline_s` is when `on_deadline` wants to be called.
+    """
 
     __slots__ = (
         "_awaiting_head",

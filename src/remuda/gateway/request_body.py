@@ -62,7 +62,11 @@ class ChunkedBody:
 
     __slots__ = ("_left", "_limit", "_line", "_parts", "_state", "_trailers", "stored_bytes")
 
-    _SIZE, _DATA, _DATA_END, _TRAILER, _DONE = range(5)
+    _SIZE: Final = 0
+    _DATA: Final = 1
+    _DATA_END: Final = 2
+    _TRAILER: Final = 3
+    _DONE: Final = 4
 
     def __init__(self, limit: int) -> None:
         self._limit = limit

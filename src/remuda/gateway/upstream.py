@@ -85,8 +85,11 @@ class ChunkTaker(Protocol):
     def take_chunk(self, chunk: bytes, start: int) -> None: ...
 
 
-class Upstream(asyncio.Protocol):
-    """See the module. Its life: idle → `send` → the answer begins → `relay_to` → `release`."""
+class Upstream:
+    """An `asyncio.Protocol` by its methods (a compiled class has no Python base); see the module.
+
+    Its life: idle → `send` → the answer begins → `relay_to` → `release`.
+    """
 
     __slots__ = (
         "_between_chunks",
@@ -153,6 +156,12 @@ class Upstream(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast("asyncio.Transport", transport)
         self.write = Outlet(self.transport).write
+
+    def pause_writing(self) -> None:
+        """A request that the engine is slow to read waits in the transport: it is there already."""
+
+    def resume_writing(self) -> None:
+        """See `pause_writing`."""
 
     def data_received(self, data: bytes) -> None:
         if not self.busy:
