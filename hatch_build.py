@@ -52,7 +52,8 @@ def compile_modules(sources: Path, out: Path) -> list[Path]:
     before = Path.cwd()
     os.chdir(sources)  # mypyc names modules by their paths from here
     try:
-        extensions = mypycify(list(COMPILED), opt_level="3", debug_level="0", target_dir=str(out / "c"))
+        options = ["--cache-dir", str(out / "mypy")]
+        extensions = mypycify([*options, *COMPILED], opt_level="3", debug_level="0", target_dir=str(out / "c"))
         command = Distribution({"name": "remuda", "ext_modules": extensions}).get_command_obj("build_ext")
         command.build_lib = str(out / "lib")
         command.build_temp = str(out / "temp")

@@ -6,6 +6,7 @@ The wheel that `make wheel` builds, installed as users install it, beside everyt
 and benchmarks run on it. Needs a C compiler and Python's headers, and says so. Called by benchmarks and by a test.
 """
 
+import fcntl
 import hashlib
 import os
 import shutil
@@ -38,10 +39,17 @@ def require_compiler() -> None:
 def make_environment() -> Path:
     """The environment's Python."""
     require_compiler()
-    folder = KEPT / fingerprint()
+    KEPT.mkdir(parents=True, exist_ok=True)
+    with (KEPT / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # tests and benchmarks may want it at the same time
+        return _make_environment(KEPT / fingerprint())
+
+
+def _make_environment(folder: Path) -> Path:
     python = folder / "bin" / "python"
     if not (folder / "complete").exists():
-        shutil.rmtree(KEPT, ignore_errors=True)
+        for old in (path for path in KEPT.iterdir() if path.is_dir()):
+            shutil.rmtree(old)
         uv = shutil.which("uv", path=str(Path(sys.executable).parent)) or "uv"
         env = {**os.environ, "UV_PROJECT_ENVIRONMENT": str(folder)}
         env.pop("VIRTUAL_ENV", None)
@@ -56,8 +64,9 @@ def make_environment() -> Path:
 
 def build_wheel(uv: str, python: Path, out: Path) -> Path:
     """The compiled wheel, built with what the environment of `python` has."""
-    command = [uv, "build", "--quiet", "--wheel", "--no-build-isolation", "--python", str(python), "-o", str(out)]
+    command = [uv, "build", "--wheel", "--no-build-isolation", "--python", str(python), "-o", str(out)]
     env = {**os.environ, "REMUDA_COMPILE": "1", "VIRTUAL_ENV": str(python.parents[1])}
+    env.pop("PYTHONPATH", None)  # a second way to the sources is one too many for mypy
     done = subprocess.run(command, check=False, cwd=ROOT, env=env, capture_output=True, text=True)
     if done.returncode:
         raise BuildFailedError(f"the wheel could not be built:\n{done.stdout}{done.stderr}")
@@ -75,7 +84,9 @@ def fingerprint() -> str:
 
 def _inputs() -> Iterator[Path]:
     yield from (ROOT / name for name in ("hatch_build.py", "pyproject.toml", "uv.lock"))
-    yield from (path for path in sorted((ROOT / "src").rglob("*")) if path.is_file() and path.suffix != ".pyc")
+    yield from (
+        path for path in sorted((ROOT / "src" / "remuda").rglob("*")) if path.is_file() and path.suffix != ".pyc"
+    )
 
 
 def main() -> int:

@@ -49,8 +49,8 @@ class Connection:
         "_reading_paused",
         "closed",
         "deadline_s",
+        "outlet",
         "transport",
-        "write",
     )
 
     transport: asyncio.Transport
@@ -74,7 +74,7 @@ class Connection:
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast("asyncio.Transport", transport)
-        self.write = Outlet(self.transport).write
+        self.outlet = Outlet(self.transport)
         gateway = self._gateway
         if not gateway.admit_connection(self):
             self._refuse(answers.overloaded("any", 1))
@@ -192,7 +192,7 @@ class Connection:
         self._reader = LengthBody(length) if head.transfer_encoding is None else ChunkedBody(limit)
         signal = self._body_signal = Signal()
         if head.expect is not None and not buffer:
-            self.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+            self.outlet.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         self._feed_body(buffer)
         return signal
 

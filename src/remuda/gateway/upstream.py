@@ -100,6 +100,7 @@ class Upstream:
         "_headers",
         "_keep_alive",
         "_on_lost",
+        "_outlet",
         "_parser",
         "_parts",
         "_poisoned",
@@ -120,7 +121,6 @@ class Upstream:
         "streams",
         "timeout_s",
         "transport",
-        "write",
     )
 
     transport: asyncio.Transport
@@ -155,7 +155,7 @@ class Upstream:
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast("asyncio.Transport", transport)
-        self.write = Outlet(self.transport).write
+        self._outlet = Outlet(self.transport)
 
     def pause_writing(self) -> None:
         """A request that the engine is slow to read waits in the transport: it is there already."""
@@ -315,9 +315,10 @@ class Upstream:
         self.answer = answer
         self.deadline_s = deadline_s
         if len(body) > _SPLIT_BYTES:
-            self.transport.writelines((head, body))
+            self._outlet.write(head)
+            self._outlet.write(body)
         else:
-            self.write(head + body)
+            self._outlet.write(head + body)
         return answer
 
     def peek(self) -> bytes:

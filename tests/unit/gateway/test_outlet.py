@@ -47,11 +47,18 @@ def test_bytes_go_straight_into_the_socket(pair: tuple[socket.socket, socket.soc
     assert transport.taken == b""
 
 
-def test_bytes_wait_behind_those_that_wait(pair: tuple[socket.socket, socket.socket]) -> None:
+def test_bytes_wait_behind_those_that_wait_and_no_longer(pair: tuple[socket.socket, socket.socket]) -> None:
     transport = Buffered(pair[0])
-    transport.taken = b"before "
-    Outlet(transport).write(b"hello")
-    assert transport.taken == b"before hello"
+    outlet = Outlet(transport)
+    outlet.write(bytes(10_000_000))  # more than the socket takes
+    waiting = len(transport.taken)
+    while len(pair[1].recv(1 << 20)) == 1 << 20:
+        pass
+    outlet.write(b"hello")  # there is room again, but not in front of the others
+    assert transport.taken == bytes(waiting) + b"hello"
+    transport.taken = b""  # sent
+    outlet.write(b"again")
+    assert transport.taken == b""
 
 
 def test_what_a_full_socket_does_not_take_is_the_transports(pair: tuple[socket.socket, socket.socket]) -> None:
