@@ -1,5 +1,6 @@
 """What the engine sends arrives unchanged; what the client sends arrives unchanged."""
 
+import asyncio
 import json
 import re
 
@@ -227,3 +228,20 @@ async def test_engines_own_error_names_its_hop(site, status):
     site.engine.default = script
     response = await site.ask(complete())
     assert (response.headers["x-remuda-hop"], response.headers["x-remuda-engine"]) == ("engine", "m-0")
+
+
+async def test_long_answer_that_its_engine_gave_up_is_not_counted_as_complete(site):
+    arrived = asyncio.Event()
+    answer = completion("x" * 1000).replace(b'"stop"', b'"abort"')
+
+    async def in_two_parts(reply):
+        await reply.send(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n%b" % (len(answer), answer[:100]))
+        await arrived.wait()
+        await reply.send(answer[100:])
+
+    site.engine.default = in_two_parts
+    wire = await site.open()
+    await wire.send(complete())
+    await wire.read_head()
+    arrived.set()
+    await until(lambda: site.outcomes == {"stream_broken": 1})

@@ -186,8 +186,8 @@ class Relay:
         self.outlet.write(b"%x\r\n%b\r\n" % (size, payload) if self.chunked else payload)
 
     def take_chunk(self, chunk: bytes, start: int) -> None:
-        """One whole chunk as it came, payload from `start` on: byte for byte what `take` would make of it."""
-        if self.tail or chunk[-4:] != b"\n\n\r\n":
+        """One chunk of whole events as it came, payload from `start` on: byte for byte what `take` would make of it."""
+        if self.tail:
             self.take(chunk[start:-2])
             return
         self.events += chunk.count(b"\n\n", start)
@@ -224,7 +224,8 @@ class Relay:
         exchange.events = self.events
         ending = b"".join(self.recent)
         exchange.usage = read_usage(ending)
-        if self.streams and not self.trouble and (markers.ABORT in ending or markers.IN_BAND_ERROR in ending):
+        said = markers.ABORT in ending or (self.streams and markers.IN_BAND_ERROR in ending)
+        if said and not self.trouble:
             self.trouble = "the engine was stopped"
         self.finished.set(None)
 

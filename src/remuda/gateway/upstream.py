@@ -21,11 +21,13 @@ from remuda.policy.retry import Phase
 
 if TYPE_CHECKING:
     from remuda.gateway.engines import Engine
+    from remuda.gateway.relay import Relay
 
 _HEAD_BYTES: Final = 64 * 1024
 _SIZE_DIGITS: Final = 4
 _CHUNK_SIZES: Final = {b"%x" % size: size for size in range(1, 4096)}
 """Chunk size lines exactly as we write them: anything else (extensions, capitals, zeros in front) is parsed."""
+_EVENT_CHUNK_END: Final = b"\n\n\r\n"
 _SPLIT_BYTES: Final = 16 * 1024
 """Larger bodies are written beside their head instead of being copied behind it."""
 
@@ -77,12 +79,6 @@ class Taker(Protocol):
     def take(self, payload: bytes) -> None: ...
     def end(self) -> None: ...
     def broken(self, detail: str) -> None: ...
-
-
-class ChunkTaker(Protocol):
-    """Takes whole chunks of a chunked answer with their framing; the payload begins at `start`."""
-
-    def take_chunk(self, chunk: bytes, start: int) -> None: ...
 
 
 class Upstream:
@@ -144,7 +140,7 @@ class Upstream:
         self._head_bytes = 0
         self._fed = False
         self._between_chunks = False
-        self._chunk_taker: ChunkTaker | None = None
+        self._chunk_taker: Relay | None = None
         self.status = 0
         self.lines = b""
         """The answer's header lines, as far as they go on to the client."""
@@ -181,7 +177,7 @@ class Upstream:
         if self._between_chunks and self._chunk_taker is not None:
             # Nearly every read of a stream is one chunk with one event, framed as we frame it: nothing to parse.
             end = data.find(b"\r\n", 0, _SIZE_DIGITS + 2)
-            if len(data) - end - 4 == _CHUNK_SIZES.get(data[:end]) and data.endswith(b"\r\n"):
+            if len(data) - end - 4 == _CHUNK_SIZES.get(data[:end]) and data.endswith(_EVENT_CHUNK_END):
                 self._chunk_taker.take_chunk(data, end + 2)
                 return
         self._parse(data)
@@ -333,8 +329,8 @@ class Upstream:
         parts.clear()
         return payload
 
-    def relay_to(self, taker: Taker, idle_timeout_s: float, chunk_taker: ChunkTaker | None = None) -> None:
-        """From now on the body goes to `taker`, read by read, and reads that are one whole chunk to `chunk_taker`."""
+    def relay_to(self, taker: Taker, idle_timeout_s: float, chunk_taker: "Relay | None" = None) -> None:
+        """From now on the body goes to `taker`, read by read; reads that are one chunk of whole events to `chunk_taker`."""
         self._taker = taker
         self._chunk_taker = chunk_taker
         self.timeout_s = idle_timeout_s

@@ -1,4 +1,4 @@
-"""Whole chunks of a stream are handed on unparsed: however an answer is cut into reads, the payload is the same."""
+"""Chunks of whole events are handed on unparsed: however an answer is cut into reads, the payload is the same."""
 
 import asyncio
 from types import SimpleNamespace
@@ -67,7 +67,10 @@ def frame(payload: bytes) -> bytes:
 
 # Payloads that look like framing are the ones that could be mistaken for it.
 PAYLOADS = st.lists(
-    st.one_of(st.sampled_from([b"1\r\n2\r\n", b"\r\n", b"0\r\n\r\n"]), st.binary(min_size=1, max_size=40))
+    st.one_of(
+        st.sampled_from([b"1\r\n2\r\n", b"\r\n", b"0\r\n\r\n", b"\n\n", b"data: x\n\n", b"5\r\nabc\n\n"]),
+        st.binary(min_size=1, max_size=40),
+    )
 )
 
 
@@ -94,13 +97,14 @@ def test_a_read_that_is_one_chunk_is_not_parsed() -> None:
 @pytest.mark.parametrize(
     "odd",
     [
-        b"A\r\n0123456789\r\n",
-        b"03\r\nabc\r\n",
-        b"3;x=y\r\nabc\r\n",
-        b"3\r\nab",
-        b"3\r\nabc\r\n3\r\nabc\r\n",
+        b"A\r\n01234567\n\n\r\n",
+        b"03\r\na\n\n\r\n",
+        b"3;x=y\r\na\n\n\r\n",
+        b"3\r\na\n",
+        b"3\r\na\n\n\r\n3\r\na\n\n\r\n",
+        b"3\r\nabc\r\n",
     ],
-    ids=["capitals", "zero in front", "extension", "half", "two at once"],
+    ids=["capitals", "zero in front", "extension", "half", "two at once", "half an event"],
 )
 def test_anything_but_one_plain_chunk_is_parsed(odd: bytes) -> None:
     client = relay([frame(b"first"), odd])
