@@ -330,7 +330,7 @@ class Upstream:
         return payload
 
     def relay_to(self, taker: Taker, idle_timeout_s: float, chunk_taker: "Relay | None" = None) -> None:
-        """From now on the body goes to `taker`, read by read; reads that are one chunk of whole events to `chunk_taker`."""
+        """From now on the body goes to `taker`, read by read; a chunk of whole events in one read to `chunk_taker`."""
         self._taker = taker
         self._chunk_taker = chunk_taker
         self.timeout_s = idle_timeout_s
