@@ -16,7 +16,7 @@ from remuda.engine.credentials import resolve_secret
 from remuda.engine.errors import EngineError
 from remuda.engine.home import Home
 from remuda.engine.installation import Installation
-from remuda.engine.probe import TokenQuestion, token_question
+from remuda.engine.question import TokenQuestion, token_question
 from remuda.engine.variants import parse_variant
 from remuda.engine.weights import locate_weights
 from remuda.vllm.arguments import LOOPBACK, Target, render_arguments, render_environment, render_notes

@@ -16,8 +16,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-import httpx
-
 from remuda.engine.errors import InstallError
 
 DEFAULT_VERSION: Final = "0.32.0"
@@ -132,6 +130,8 @@ def check_cpu(cpuinfo: str | None = None, machine: str | None = None) -> None:
 
 
 def _index_answers(url: str) -> bool:
+    import httpx  # a tenth of a second that planning a file must not cost
+
     try:
         answer = httpx.head(f"{url.rstrip('/')}/torch/", timeout=INDEX_TIMEOUT_S, follow_redirects=True)
     except (httpx.HTTPError, httpx.InvalidURL, ValueError, ImportError, OSError):

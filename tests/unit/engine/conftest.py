@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from remuda.engine.plan import EnginePlan, pick_free_port
-from remuda.engine.probe import token_question
+from remuda.engine.question import token_question
 
 FAKE = Path(__file__).with_name("fake_engine.py")
 

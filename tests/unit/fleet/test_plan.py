@@ -1,3 +1,5 @@
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -87,3 +89,9 @@ def test_what_cannot_run_is_refused_before_anything_starts(
 def test_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(spec.SpecError, match=r"nowhere\.yaml"):
         plan.plan_fleet([tmp_path / "nowhere.yaml"])
+
+
+def test_planning_a_fleet_imports_no_http_client():
+    """`remuda gateway FILE` waits for these imports."""
+    code = "import sys, remuda.fleet.plan; print('httpx' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"
