@@ -23,6 +23,19 @@ async def test_engine_that_fails_its_probes_is_ejected_and_comes_back(sites):
         assert first.ejections >= 1
 
 
+async def test_ejected_engine_comes_back_after_as_many_good_probes_as_asked_for(sites):
+    async with sites(engines=2, health_interval_s=0.05, health_successes=20) as site:
+        first = site.gateway.directory.engines["m-0"]
+        site.engines[0].healthy = False
+        await until(lambda: first.health.state is State.EJECTED, "ejection")
+        site.engines[0].healthy = True
+        await until(lambda: first.health.successes >= 2, "good probes")
+        assert first.health.state is State.PROBING
+        missing, probes = 20 - first.health.successes, site.engines[0].probes
+        await until(lambda: first.health.state is State.HEALTHY, "recovery")
+        assert site.engines[0].probes - probes >= missing - 1  # one may have been under way
+
+
 async def test_dead_engine_is_noticed_without_traffic(sites):
     async with sites(health_interval_s=0.05) as site:
         await until(lambda: site.engine.probes >= 1)

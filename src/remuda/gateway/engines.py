@@ -267,7 +267,7 @@ class Directory:
 
     def __init__(self, settings: "GatewaySettings") -> None:
         self._settings = settings
-        self._health_settings = HealthSettings(eject_after=settings.health_failures)
+        self._health_settings = HealthSettings(settings.health_failures, settings.health_successes)
         self.models: list[LiveModel] = []
         self.by_name: dict[str, Served] = {}
         self.by_json: dict[bytes, Served] = {}

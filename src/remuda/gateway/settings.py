@@ -90,11 +90,13 @@ class GatewaySettings:
 
     # --- engines
     health_interval_s: float = 2.0
-    """Between probes of one engine; suspects are probed at every tick."""
+    """Between probes of one engine; a suspect, and one whose ejection is over, is probed at every tick."""
     health_timeout_s: float = 2.0
     """A probe longer than this has failed."""
     health_failures: int = 3
     """Faults without a real answer between them that eject an engine."""
+    health_successes: int = 2
+    """Good probes in a row after which an ejected engine is healthy again; a real answer is enough."""
     attempts: int = 3
     """Tries of one request, the first included."""
     retry_ratio: float = 0.2
@@ -143,6 +145,7 @@ def settings_from_spec(gateway: "ModelGateway | None") -> GatewaySettings:
         health_interval_s=float(wanted.health.interval),
         health_timeout_s=float(wanted.health.timeout),
         health_failures=wanted.health.failures,
+        health_successes=wanted.health.successes,
         log_format=wanted.logging.format,
         log_level=wanted.logging.level,
         log_access=wanted.logging.access,

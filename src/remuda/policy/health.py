@@ -5,7 +5,7 @@ HEALTHY ─────▶ SUSPECT ───────────────
    ▲  ok / probe_ok │                                          │   ▲ probe_failed or a fault: longer
    ├────────────────┘                              its time is up  │
    └────────────── PROBING ◀───────────────────────────────────┘───┘
-        ok / probe_ok
+        ok / `return_after` times probe_ok in a row
 
 * Only faults of the engine are events. A client's bad request, its leaving and a refusal by overload are not.
 * SUSPECT is avoided while anything better exists: traffic moves away with the first fault, not with the third.
@@ -47,6 +47,8 @@ class Event(enum.Enum):
 class HealthSettings:
     eject_after: int = 3
     """Faults without a real answer between them that eject an endpoint."""
+    return_after: int = 2
+    """Good probes in a row that end an ejection; a real answer ends it at once."""
     first_ejection_s: float = 1.0
     """A local engine that crashed is back in seconds; a network that hiccuped, sooner."""
     longest_ejection_s: float = 60.0
@@ -57,13 +59,15 @@ class HealthSettings:
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """One endpoint's health. `since_s` = when it entered `state`; `until_s` = when an ejection is over."""
+    """One endpoint's health. `since_s` = when it entered `state`; `until_s` = when an ejection is over; `successes` =
+    good probes since then."""
 
     state: State
     since_s: float
     failures: int = 0
     ejections: int = 0
     until_s: float = 0.0
+    successes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,8 +107,10 @@ def _after_good(health: Health, event: Event, now_s: float, settings: HealthSett
     if health.state is State.EJECTED:
         # A late answer, or one picked in panic: a reason to probe now, not a proof.
         return replace(health, until_s=now_s) if real and now_s < health.until_s else health
+    if health.state is State.PROBING and not real and health.successes + 1 < settings.return_after:
+        return replace(health, successes=health.successes + 1)
     failures = 0 if real else health.failures
-    return replace(health, state=State.HEALTHY, since_s=now_s, failures=failures, until_s=0.0)
+    return replace(health, state=State.HEALTHY, since_s=now_s, failures=failures, until_s=0.0, successes=0)
 
 
 def _eject(health: Health, now_s: float, settings: HealthSettings) -> Health:
@@ -124,7 +130,7 @@ def wants_probe(health: Health, now_s: float) -> bool:
     """Whether a probe should be sent now rather than at the next interval."""
     if health.state is State.EJECTED:
         return now_s >= health.until_s
-    return health.state is State.SUSPECT
+    return health.state in {State.SUSPECT, State.PROBING}
 
 
 _TRUST = (State.HEALTHY, State.SUSPECT, State.PROBING)

@@ -13,7 +13,9 @@ from remuda.policy.health import (
     wants_probe,
 )
 
-SETTINGS = HealthSettings(eject_after=3, first_ejection_s=1.0, longest_ejection_s=8.0, forget_after_s=300.0)
+SETTINGS = HealthSettings(
+    eject_after=3, return_after=2, first_ejection_s=1.0, longest_ejection_s=8.0, forget_after_s=300.0
+)
 HEALTHY = Health(State.HEALTHY, since_s=0.0)
 FAULTS = [Event.PROBE_FAILED, Event.CONNECT_FAILED, Event.ENGINE_ERROR, Event.TIMED_OUT, Event.BROKEN]
 
@@ -74,13 +76,28 @@ def test_an_ejected_endpoint_is_probed_when_its_time_is_up_and_not_before():
     assert begin_probe(ejected, 11.0).state is State.PROBING
 
 
-@pytest.mark.parametrize("good", [Event.OK, Event.PROBE_OK], ids=["an answer", "a good probe"])
-def test_probing_ends_well(good):
-    assert after(begin_probe(eject(), 11.0), good, now_s=11.2).state is State.HEALTHY
+def test_probing_ends_with_so_many_good_probes_in_a_row():
+    once = after(begin_probe(eject(), 11.0), Event.PROBE_OK, now_s=11.2)
+    assert once.state is State.PROBING
+    assert begin_probe(once, 11.3) == once
+    assert after(once, Event.PROBE_OK, now_s=11.4) == Health(State.HEALTHY, 11.4, failures=2, ejections=1)
 
 
-def test_after_an_ejection_a_probe_gives_parole_and_an_answer_gives_trust():
-    paroled = after(begin_probe(eject(), 11.0), Event.PROBE_OK, now_s=11.2)
+def test_probing_ends_with_one_real_answer():
+    assert after(begin_probe(eject(), 11.0), Event.OK, now_s=11.2).state is State.HEALTHY
+    assert after(begin_probe(eject(), 11.0), Event.PROBE_OK, Event.OK, now_s=11.2) == Health(
+        State.HEALTHY, 11.2, ejections=1
+    )
+
+
+def test_good_probes_with_a_bad_one_between_are_not_in_a_row():
+    again = after(begin_probe(eject(), 11.0), Event.PROBE_OK, Event.PROBE_FAILED, now_s=11.2)
+    assert again.state is State.EJECTED
+    assert after(begin_probe(again, 14.0), Event.PROBE_OK, now_s=14.0).state is State.PROBING
+
+
+def test_after_an_ejection_probes_give_parole_and_an_answer_gives_trust():
+    paroled = after(begin_probe(eject(), 11.0), Event.PROBE_OK, Event.PROBE_OK, now_s=11.2)
     assert after(paroled, Event.BROKEN, now_s=12.0).state is State.EJECTED
     trusted = after(paroled, Event.OK, now_s=12.0)
     assert after(trusted, Event.BROKEN, now_s=13.0).state is State.SUSPECT
@@ -114,8 +131,9 @@ def test_old_ejections_are_forgotten_after_good_times():
     assert after(back, Event.OK, now_s=311.0).ejections == 0
 
 
-def test_suspects_are_probed_at_once():
+def test_suspects_and_those_on_their_way_back_are_probed_at_once():
     assert wants_probe(after(HEALTHY, Event.BROKEN), 10.0)
+    assert wants_probe(after(begin_probe(eject(), 11.0), Event.PROBE_OK, now_s=11.2), 11.2)
     assert not wants_probe(HEALTHY, 10.0)
 
 
@@ -162,6 +180,8 @@ def test_whatever_happens_the_machine_stays_sound(events):
         before = health
         health = next_health(health, event, now_s, SETTINGS)
         assert 0 <= health.failures < SETTINGS.eject_after
+        assert 0 <= health.successes < SETTINGS.return_after
+        assert not health.successes or health.state is State.PROBING
         assert health.ejections - before.ejections in (0, 1, -before.ejections)
         if health.state is State.EJECTED:
             assert health.until_s <= health.since_s + SETTINGS.longest_ejection_s
@@ -177,7 +197,8 @@ def test_any_endpoint_recovers_within_the_longest_ejection_once_it_is_well(event
         now_s += pause_s
         health = next_health(begin_probe(health, now_s) if probes else health, event, now_s, SETTINGS)
     now_s += SETTINGS.longest_ejection_s
-    health = next_health(begin_probe(health, now_s), Event.PROBE_OK, now_s, SETTINGS)
+    for _ in range(SETTINGS.return_after):
+        health = next_health(begin_probe(health, now_s), Event.PROBE_OK, now_s, SETTINGS)
     assert health.state is State.HEALTHY
 
 
