@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 import click
 
 from remuda.cli import output
-from remuda.errors import RemudaError
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -132,17 +131,13 @@ def choose(found: "Sequence[Environment]", names: Sequence[str]) -> "list[Enviro
 
 
 def _confirm(chosen: "Sequence[Environment]", *, yes: bool) -> None:
-    """Ask on a terminal. Without one nobody can answer, and gigabytes take long to download again: --yes says it."""
-    if yes:
-        return
-    total = format_size(sum(environment.size_bytes for environment in chosen))
-    what = chosen[0].name if len(chosen) == 1 else f"these {len(chosen)} engines"
-    if not output.is_terminal(sys.stdin):
-        raise RemudaError(f"removing {what} ({total}) was not confirmed", "add --yes where there is no terminal")
-    if len(chosen) > 1:
+    """Several are listed before it is asked: gigabytes take long to download again."""
+    if len(chosen) > 1 and not yes:
         for environment in chosen:
             click.echo(f"{environment.name} ({format_size(environment.size_bytes)})", err=True)
-    click.confirm(f"remove {what} ({total})?", abort=True, err=True)
+    what = chosen[0].name if len(chosen) == 1 else f"these {len(chosen)} engines"
+    total = format_size(sum(environment.size_bytes for environment in chosen))
+    output.confirm_removal(f"{what} ({total})", yes=yes)
 
 
 def _tell_unused(found: "Sequence[Environment]") -> None:

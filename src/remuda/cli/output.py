@@ -12,6 +12,10 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import IO
 
+import click
+
+from remuda.errors import RemudaError
+
 STYLES = {"red": "31", "green": "32", "yellow": "33", "cyan": "36", "dim": "2", "bold": "1"}
 GAP = "  "
 
@@ -23,12 +27,21 @@ def has_colour(stream: IO[str]) -> bool:
     return is_terminal(stream)
 
 
-def is_terminal(stream: IO[str]) -> bool:
-    """Whether a person watches this stream."""
+def is_terminal(stream: IO[str] | None) -> bool:
+    """Whether a person watches this stream; Python has None for one that was closed before it started."""
     try:
-        return stream.isatty()
+        return stream is not None and stream.isatty()
     except ValueError:  # closed
         return False
+
+
+def confirm_removal(what: str, *, yes: bool) -> None:
+    """Ask before `what` is removed. Without a terminal nobody can answer: then only --yes says it."""
+    if yes:
+        return
+    if not is_terminal(sys.stdin):
+        raise RemudaError(f"removing {what} was not confirmed", "add --yes where there is no terminal")
+    click.confirm(f"remove {what}?", abort=True, err=True)
 
 
 def paint(text: str, style: str, stream: IO[str] | None = None) -> str:

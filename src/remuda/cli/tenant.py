@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from remuda.cli import output
 from remuda.errors import RemudaError
 
 if TYPE_CHECKING:
@@ -71,7 +72,6 @@ def create(name: str, models: tuple[str, ...], expires: float | None) -> None:
 @click.option("--yaml", "as_yaml", is_flag=True, help="As Tenant documents for Kubernetes: hashes, never keys.")
 def list_tenants(as_json: bool, as_yaml: bool) -> None:
     """List tenants and their keys. The keys themselves are not kept, so they cannot be shown."""
-    from remuda.cli import output
     from remuda.gateway.tenant_store import render_tenant
 
     store = _open_store()
@@ -94,10 +94,8 @@ def list_tenants(as_json: bool, as_yaml: bool) -> None:
 @click.option("--grace", type=Lifetime(), default="24h", show_default=True, help="How long the old keys still work.")
 def rotate(name: str, grace: float) -> None:
     """Make a new API key for NAME and print it; the old keys work for a while longer."""
-    from remuda.cli.output import format_seconds
-
     _print_key(_open_store().rotate(name, grace, time.time()))
-    old = f"work for {format_seconds(grace)} more" if grace else "no longer work"
+    old = f"work for {output.format_seconds(grace)} more" if grace else "no longer work"
     click.echo(f"older keys of {name} {old}", err=True)
 
 
@@ -106,11 +104,13 @@ def rotate(name: str, grace: float) -> None:
 @click.option("--key", "key_name", metavar="KEYNAME", help="Only this key (see `remuda tenant list`).")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def revoke(name: str, key_name: str | None, yes: bool) -> None:
-    """Remove NAME and all its keys, or one of them."""
+    """Remove NAME and all its keys, or one of them.
+
+    Asks first; without a terminal to ask on, --yes is needed.
+    """
     store = _open_store()
     what = f"key {key_name} of {name}" if key_name else f"tenant {name} and all its keys"
-    if not yes and sys.stdin.isatty():
-        click.confirm(f"remove {what}?", abort=True, err=True)
+    output.confirm_removal(what, yes=yes)
     store.revoke(name, key_name)
     click.echo(f"removed {what}", err=True)
     if not store.read():

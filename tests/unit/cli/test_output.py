@@ -63,3 +63,11 @@ def test_colour_is_for_terminals_that_want_it(
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     assert (output.paint("x", "red", stream) != "x") is coloured
+
+
+def test_a_stream_that_was_closed_is_no_terminal() -> None:
+    closed = io.StringIO()
+    closed.close()
+    assert not output.is_terminal(closed)
+    assert not output.is_terminal(None)
+    assert output.is_terminal(Tty())

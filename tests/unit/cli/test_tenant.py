@@ -1,10 +1,12 @@
 import json
 import re
+import sys
 
 import pytest
 from click.testing import CliRunner
 
 from remuda import spec
+from remuda.cli import output
 from remuda.cli.main import run_command
 from remuda.cli.tenant import command
 from remuda.gateway.keys import KEY_PATTERN
@@ -16,8 +18,8 @@ def home(tmp_path, monkeypatch):
     return tmp_path
 
 
-def tenant(*arguments: str):
-    return CliRunner().invoke(command, arguments, catch_exceptions=False)
+def tenant(*arguments: str, text: str | None = None):
+    return CliRunner().invoke(command, arguments, input=text, catch_exceptions=False)
 
 
 @pytest.mark.req("G3")
@@ -80,15 +82,34 @@ def test_revoke_removes_a_key_or_the_tenant():
     tenant("create", "acme")
     tenant("rotate", "acme")
     tenant("create", "beta")
-    assert tenant("revoke", "acme", "--key", "k1").stderr == "removed key k1 of acme\n"
+    assert tenant("revoke", "acme", "--key", "k1", "--yes").stderr == "removed key k1 of acme\n"
     assert [key["name"] for key in json.loads(tenant("list", "--json").stdout)[0]["keys"]] == ["k2"]
-    assert tenant("revoke", "acme").stderr == "removed tenant acme and all its keys\n"
+    assert tenant("revoke", "acme", "--yes").stderr == "removed tenant acme and all its keys\n"
     assert [found["name"] for found in json.loads(tenant("list", "--json").stdout)] == ["beta"]
+
+
+def test_without_a_terminal_nothing_is_revoked_unless_it_is_confirmed(capsys, monkeypatch):
+    tenant("create", "acme")
+    monkeypatch.setattr(output, "is_terminal", lambda _: False)
+    assert run_command(["tenant", "revoke", "acme", "--key", "k1"]) == 1
+    assert capsys.readouterr().err == (
+        "error: removing key k1 of acme was not confirmed\nhint: add --yes where there is no terminal\n"
+    )
+    assert len(json.loads(tenant("list", "--json").stdout)) == 1
+
+
+@pytest.mark.parametrize(("answer", "left"), [("n\n", 1), ("\n", 1), ("y\n", 0)], ids=["no", "enter", "yes"])
+def test_on_a_terminal_it_is_asked_before_anything_is_revoked(monkeypatch, answer, left):
+    monkeypatch.setattr(output, "is_terminal", lambda stream: stream is sys.stdin)
+    tenant("create", "acme")
+    told = tenant("revoke", "acme", text=answer).stderr
+    assert told.startswith("remove tenant acme and all its keys? [y/N]: ")
+    assert len(json.loads(tenant("list", "--json").stdout)) == left
 
 
 def test_revoking_the_last_tenant_says_what_that_means():
     tenant("create", "acme")
-    assert tenant("revoke", "acme").stderr == (
+    assert tenant("revoke", "acme", "--yes").stderr == (
         "removed tenant acme and all its keys\n"
         "no tenants: a gateway that is started now is open, and serves only this machine\n"
     )
