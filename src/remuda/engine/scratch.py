@@ -14,7 +14,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Final
+from typing import Final, TextIO
 
 from remuda.engine.errors import EngineError
 
@@ -39,16 +39,15 @@ def own_scratch(preferred: Path) -> Iterator[Mapping[str, str]]:
     """
     bases = [*map(Path, filter(None, [os.environ.get("TMPDIR")])), preferred, _SHORT]
     _sweep(bases)
-    folder = _make_folder(bases)
-    try:
-        with (folder / _LOCK).open("w") as lock:
-            _try_lock(lock.fileno())
+    folder, lock = _make_folder(bases)
+    with lock:
+        try:
             yield {"TMPDIR": str(folder), "VLLM_RPC_BASE_PATH": str(folder), SHM_PREFIX_VARIABLE: f"{folder.name}-"}
-    finally:
-        _remove(folder)
+        finally:
+            _remove(folder)
 
 
-def _make_folder(bases: list[Path]) -> Path:
+def _make_folder(bases: list[Path]) -> tuple[Path, TextIO]:
     reason = "every path is too long for a socket"
     for base in bases:
         longest = os.fsencode(base / f"{_PREFIX}12345678")
@@ -56,31 +55,63 @@ def _make_folder(bases: list[Path]) -> Path:
             continue
         try:
             base.mkdir(mode=0o700, parents=True, exist_ok=True)
-            return Path(tempfile.mkdtemp(prefix=_PREFIX, dir=base))  # in /tmp others must not guess its name
+            folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=base))  # in /tmp others must not guess its name
+            return folder, _hold_lock(folder)
         except OSError as error:
             reason = f"{base}: {error.strerror}"
     raise EngineError(f"there is no folder for the engine's sockets: {reason}", "name one with TMPDIR")
 
 
+def _hold_lock(folder: Path) -> TextIO:
+    """The lock gets its name when it is held: a free one means that its owner is gone.
+
+    On a file system without locks it never gets it, and the folder of a killed Remuda stays: nothing is known of it.
+    """
+    try:
+        lock = (folder / f"{_LOCK}.new").open("w")
+        if _try_lock(lock.fileno()):
+            os.rename(lock.name, folder / _LOCK)
+    except OSError:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    return lock
+
+
 def _sweep(bases: list[Path]) -> None:
     """Remove what a Remuda that was killed left: its lock is free, whatever process or container it ran in."""
-    for folder in {folder for base in bases for folder in base.glob(f"{_PREFIX}*")}:
+    for folder in {folder for base in bases for folder in _list_own(base)}:
         with contextlib.suppress(OSError), (folder / _LOCK).open("r+") as lock:
             if _try_lock(lock.fileno()):
                 _remove(folder)
 
 
+def _list_own(base: Path) -> list[Path]:
+    """Folders of engines in `base`, of this user's. In /tmp anybody can make one of any name, even of a living one."""
+    with contextlib.suppress(OSError), os.scandir(base) as entries:
+        return [
+            Path(entry)
+            for entry in entries
+            if entry.name.startswith(_PREFIX)
+            and entry.is_dir(follow_symlinks=False)
+            and entry.stat(follow_symlinks=False).st_uid == os.geteuid()
+        ]
+    return []
+
+
 def _try_lock(descriptor: int) -> bool:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:  # held, or a file system without locks: then nothing is known to be dead
+    except OSError:  # held, or a file system without locks
         return False
     return True
 
 
 def _remove(folder: Path) -> None:
-    """The folder, and every name in /dev/shm that begins with its name; what is another user's stays."""
-    for entry in (*_SHM.glob(f"sem.{folder.name}-*"), *_SHM.glob(f"{folder.name}-*")):
-        with contextlib.suppress(OSError):
-            entry.unlink()
+    """The folder, and every name in /dev/shm that begins with its name."""
+    begins = (f"sem.{folder.name}-", f"{folder.name}-")
+    with contextlib.suppress(OSError):
+        for name in os.listdir(_SHM):
+            if name.startswith(begins):
+                with contextlib.suppress(OSError):  # another user's
+                    (_SHM / name).unlink()
     shutil.rmtree(folder, ignore_errors=True)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from remuda.engine import scratch
 from remuda.engine.errors import EngineError
 from remuda.engine.scratch import SHM_PREFIX_VARIABLE, own_scratch
 
@@ -55,18 +56,68 @@ def test_engines_do_not_touch_each_others(base):
         assert Path(one["TMPDIR"]).is_dir()
 
 
-def test_what_a_killed_remuda_left_goes_with_the_next_start_of_any_engine(base):
+def leave_behind(base: Path) -> tuple[Path, Path]:
+    """The folder of a Remuda that was killed, and a semaphore of its engine."""
     code = "import os, sys; from pathlib import Path; from remuda.engine.scratch import own_scratch\n"
     code += "scratch = own_scratch(Path(sys.argv[1])); print(scratch.__enter__()['TMPDIR'], flush=True); os._exit(1)"
     told = subprocess.run([sys.executable, "-c", code, base], capture_output=True, text=True, check=False).stdout
     left = Path(told.strip())
+    assert left.is_dir()
     semaphore = SHM / f"sem.{left.name}-sem-x"
     semaphore.touch()
-    assert left.is_dir()
+    return left, semaphore
+
+
+def test_what_a_killed_remuda_left_goes_with_the_next_start_of_any_engine(base):
+    left, semaphore = leave_behind(base)
     with own_scratch(base) as places:
         assert not left.exists()
         assert not semaphore.exists()
         assert Path(places["TMPDIR"]).is_dir()
+
+
+def test_what_another_users_killed_remuda_left_stays(base, monkeypatch):
+    """In /tmp anybody could make a folder with the name of our living engine: it says nothing about ours."""
+    left, semaphore = leave_behind(base)
+    me = os.geteuid()
+    with monkeypatch.context() as patch:
+        patch.setattr("remuda.engine.scratch.os.geteuid", lambda: me + 1)
+        with own_scratch(base):
+            assert left.is_dir()
+            assert semaphore.exists()
+    with own_scratch(base):
+        assert not semaphore.exists()
+
+
+def test_a_name_is_taken_letter_by_letter(base):
+    with own_scratch(base) as living:
+        name = SHM / f"{living[SHM_PREFIX_VARIABLE]}abc"
+        name.touch()
+        odd = base / "remuda-engine-*"
+        odd.mkdir()
+        (odd / "lock").touch()
+        with own_scratch(base):
+            assert not odd.exists()
+            assert name.exists()
+
+
+def test_an_engine_that_starts_in_between_does_not_take_it_for_a_dead_ones(base, monkeypatch):
+    def lock_late(descriptor: int) -> bool:
+        monkeypatch.undo()
+        with own_scratch(base):
+            return scratch._try_lock(descriptor)
+
+    monkeypatch.setattr(scratch, "_try_lock", lock_late)
+    with own_scratch(base) as places:
+        assert Path(places["TMPDIR"]).is_dir()
+
+
+def test_without_locks_nothing_is_known_to_be_dead(base, monkeypatch):
+    monkeypatch.setattr(scratch, "_try_lock", lambda _: False)
+    with own_scratch(base) as places:
+        monkeypatch.undo()
+        with own_scratch(base):
+            assert Path(places["TMPDIR"]).is_dir()
 
 
 def test_the_users_own_folder_for_temporary_files_is_used(base, monkeypatch):
@@ -99,3 +150,18 @@ def test_without_any_folder_it_is_said_which_was_tried_last(base, monkeypatch):
     monkeypatch.setattr("remuda.engine.scratch.tempfile.mkdtemp", refuse)
     with pytest.raises(EngineError, match="/tmp: No space left on device"), own_scratch(base):
         pass
+
+
+def test_a_disk_that_fills_up_with_the_folder_is_an_engines_error_too(base, monkeypatch):
+    monkeypatch.setattr("remuda.engine.scratch.tempfile.mkdtemp", lambda **_: str(base / "no" / "place"))
+    with pytest.raises(EngineError, match="/tmp: No such file"), own_scratch(base):
+        pass
+
+
+@pytest.mark.parametrize("tmpdir", ["/" + "x" * 300, "/" + "x" * 5000, "/proc/self/mem", "a folder/of/spaces"])
+def test_an_odd_tmpdir_keeps_no_engine_from_its_start(base, monkeypatch, tmpdir):
+    base.mkdir()
+    monkeypatch.chdir(base)
+    monkeypatch.setenv("TMPDIR", tmpdir)
+    with own_scratch(base / "run") as places:
+        bind_socket(places["TMPDIR"])
