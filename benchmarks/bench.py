@@ -115,17 +115,6 @@ class Bench:
             wait_ready(server, lambda: answers(place.port), contestant.ready_s)
             yield Running(contestant, place, server, time.monotonic() - began_s)
 
-    @contextlib.contextmanager
-    def awake(self) -> Iterator[None]:
-        """The gateway's core does not sleep: something of no priority runs whenever nothing else does.
-
-        In a virtual machine a sleeping core comes back when the host likes, up to milliseconds later.
-        """
-        filler = Command(("sh", "-c", "while :; do :; done"))
-        with running(start_server("filler", filler, self.cores.router, self.folder)) as server:
-            os.sched_setscheduler(server.process.pid, os.SCHED_IDLE, os.sched_param(0))
-            yield
-
     def put_load(self, target: "Running", mode: str, ask: Ask, **options: float) -> Cost:
         """Run the load generator against `target` once and take the difference of its CPU time."""
         argv = self._load_command(target, mode, ask, options)
