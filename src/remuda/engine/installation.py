@@ -118,29 +118,43 @@ def measure_bytes(path: Path, *, only_linked: bool = False) -> int:
     total, seen = 0, set()
     for folder, _, files in os.walk(path):
         for name in files:
-            info = os.lstat(os.path.join(folder, name))
-            if info.st_ino not in seen and (info.st_nlink > 1 or not only_linked):
-                seen.add(info.st_ino)
-                total += info.st_blocks * 512
+            with contextlib.suppress(FileNotFoundError):  # somebody deletes it while we look
+                info = os.lstat(os.path.join(folder, name))
+                if info.st_ino not in seen and (info.st_nlink > 1 or not only_linked):
+                    seen.add(info.st_ino)
+                    total += info.st_blocks * 512
     return total
 
 
 def remove_tree(path: Path) -> None:
-    """Delete an environment so that no moment shows it half-deleted under its own name."""
-    if not path.exists() and not path.is_symlink():
+    """Delete an environment so that no moment shows it half-deleted under its own name. Of a link, only the link."""
+    if not os.path.lexists(path):
         return
     doomed = path
     if owner_of(path) == path:
         doomed = path.with_name(f"{_REMOVED}{path.name}-{os.getpid()}")
         path.rename(doomed)
-    shutil.rmtree(doomed, ignore_errors=True)
+    _delete(doomed)
 
 
 def remove_leftovers(path: Path, *prefixes: str) -> None:
     """Delete what interrupted removals (and whatever has `prefixes`) left of this environment: gigabytes, hidden."""
-    for prefix in (_REMOVED, *prefixes):
-        for leftover in path.parent.glob(f"{prefix}{path.name}*"):
-            shutil.rmtree(leftover, ignore_errors=True)
+    for leftover in find_leftovers(path, *prefixes):
+        _delete(leftover)
+
+
+def find_leftovers(path: Path, *prefixes: str) -> list[Path]:
+    """What interrupted removals (and whatever has `prefixes`) left of this environment, and of no other."""
+    begins = tuple(f"{prefix}{path.name}-" for prefix in (_REMOVED, *prefixes))
+    found = (entry for entry in path.parent.iterdir() if entry.name.startswith(begins))
+    return [entry for entry in found if owner_of(entry) == path]
+
+
+def _delete(path: Path) -> None:
+    if path.is_symlink():
+        path.unlink()
+    else:
+        shutil.rmtree(path, ignore_errors=True)
 
 
 def find_abandoned(folder: Path) -> list[Path]:

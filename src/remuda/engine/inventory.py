@@ -9,6 +9,7 @@ Python and architecture of now (see installation). All others are *superseded*: 
 Python. Does not build anything. Called by cli and fleet.
 """
 
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,7 @@ from remuda.engine.installation import (
     Installation,
     environment_path,
     find_abandoned,
+    find_leftovers,
     lock_environment,
     measure_bytes,
     owner_of,
@@ -96,16 +98,19 @@ def check_unused(environment: Environment) -> None:
 
 
 def remove_environment(environment: Environment) -> None:
-    """Delete it; InstallError when an engine runs from it, or it is being installed right now."""
+    """Delete it; InstallError when an engine runs from it, somebody works on it right now, or some of it stays."""
     path = environment.path
 
     def refuse() -> None:
-        raise InstallError(f"{path.name} is being installed right now", "wait until that is done, or end it")
+        raise InstallError(f"{path.name} is being installed or removed right now", "wait until that is done, or end it")
 
     with lock_environment(owner_of(path), refuse):
         check_unused(environment)
         try:
             remove_tree(path)
             remove_leftovers(path, PARTIAL)
+            left = [entry for entry in (path, *find_leftovers(path, PARTIAL)) if os.path.lexists(entry)]
         except OSError as error:
             raise InstallError(f"{path} cannot be deleted: {error.strerror}", "check who owns it") from error
+        if left:
+            raise InstallError(f"{left[0]} could not be deleted completely", "check who owns what is in it")

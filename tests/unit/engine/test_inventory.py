@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from remuda.engine import inventory, proc
+from remuda.engine import installation, inventory, proc
 from remuda.engine.errors import InstallError
 from remuda.engine.home import Home
 from remuda.engine.install import install_engine
@@ -72,9 +72,52 @@ def test_removal_leaves_nothing(home, current):
     assert [entry for entry in home.engines.iterdir() if entry.is_dir()] == []
 
 
+def test_removal_leaves_what_is_made_of_another_environment_with_a_longer_name(home, current):
+    shorter = current.with_name(current.name[: current.name.index("-py")])
+    shorter.mkdir()
+    building = current.with_name(f".building-{current.name}-1")
+    building.mkdir()
+    with lock_environment(current, pytest.fail):
+        (found,) = [environment for environment in list_environments(home) if environment.path == shorter]
+        remove_environment(found)
+    assert (shorter.exists(), building.exists()) == (False, True)
+
+
+def test_of_an_environment_that_is_a_link_only_the_link_goes(home, current, tmp_path):
+    elsewhere = current.rename(tmp_path / "elsewhere")
+    current.symlink_to(elsewhere)
+    (environment,) = list_environments(home)
+    remove_environment(environment)
+    assert list_environments(home) == ()
+    assert not os.path.lexists(current)
+    assert (elsewhere / "remuda-engine.json").is_file()
+
+
+def test_what_cannot_be_deleted_completely_is_not_called_removed(home, current, monkeypatch):
+    (environment,) = list_environments(home)
+    monkeypatch.setattr(installation.shutil, "rmtree", lambda *_, **__: None)  # as with files of another user
+    with pytest.raises(InstallError, match=r"\.removed-.* could not be deleted completely"):
+        remove_environment(environment)
+    monkeypatch.undo()
+    (environment,) = list_environments(home)
+    assert environment.path != current
+    remove_environment(environment)
+    assert list_environments(home) == ()
+
+
+def test_a_tree_that_is_being_deleted_can_be_measured(tmp_path, monkeypatch):
+    (tmp_path / "stays").write_bytes(bytes(8192))
+    size_bytes = measure_bytes(tmp_path)
+    monkeypatch.setattr(installation.os, "walk", lambda _: [(str(tmp_path), [], ["gone", "stays"])])
+    assert measure_bytes(tmp_path) == size_bytes > 0
+
+
 def test_an_environment_that_is_being_installed_is_not_removed(home, current):
     (environment,) = list_environments(home)
-    with lock_environment(current, pytest.fail), pytest.raises(InstallError, match="being installed right now"):
+    with (
+        lock_environment(current, pytest.fail),
+        pytest.raises(InstallError, match="being installed or removed right now"),
+    ):
         remove_environment(environment)
     assert current.is_dir()
 
