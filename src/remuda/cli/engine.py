@@ -152,7 +152,8 @@ def _unwinding_when_told_to_end() -> Iterator[None]:
     """SIGTERM and SIGHUP unwind as Ctrl-C does: the installer is ended, and what is half-made deleted."""
 
     def leave(number: int, _frame: "FrameType | None") -> None:
-        signal.signal(number, signal.SIG_IGN)  # once is enough: deleting gigabytes takes a moment
+        for other in before:  # once is enough: deleting gigabytes takes a moment, and a terminal that goes sends both
+            signal.signal(other, signal.SIG_IGN)
         raise SystemExit(128 + number)
 
     before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}

@@ -100,7 +100,8 @@ def main(order: dict[str, Any]) -> int:
     return 0
 
 
-def _stop(_number: int, _frame: object) -> None:
+def _stop(number: int, _frame: object) -> None:
+    signal.signal(number, signal.SIG_IGN)  # once is enough: when our parent dies meanwhile, it comes again
     # An exception, so that the half-made environment is removed on the way out; uv is killed by its caller's cleanup.
     raise KeyboardInterrupt
 

@@ -156,6 +156,24 @@ def test_an_installation_that_is_told_to_end_leaves_no_installer_and_no_folder(
     assert [entry.name for entry in home.engines.iterdir() if entry.is_dir()] == []
 
 
+@pytest.mark.parametrize("numbers", [(signal.SIGTERM, signal.SIGHUP), (signal.SIGHUP, signal.SIGTERM)])
+def test_a_second_signal_of_the_other_kind_does_not_interrupt_the_clearing_up(numbers: tuple[int, int]) -> None:
+    before = [signal.getsignal(number) for number in numbers]
+    cleared_up: list[bool] = []
+
+    def install() -> None:
+        try:
+            signal.raise_signal(numbers[0])
+        finally:
+            signal.raise_signal(numbers[1])
+            cleared_up.append(True)
+
+    with pytest.raises(SystemExit) as ended, engine._unwinding_when_told_to_end():
+        install()
+    assert (ended.value.code, cleared_up) == (128 + numbers[0], [True])
+    assert [signal.getsignal(number) for number in numbers] == before
+
+
 def test_an_installation_that_is_killed_takes_its_installer_along_and_the_next_one_clears_up(
     home: Home, tmp_path: Path
 ) -> None:

@@ -4,6 +4,7 @@ import asyncio
 import errno
 import json
 import os
+import signal
 import sys
 import time
 from pathlib import Path
@@ -69,6 +70,16 @@ async def test_cancelled_installation_leaves_no_process_and_says_nothing(
     assert capfd.readouterr().err == ""
     if times == 1:
         assert list_leftovers(home) == []
+
+
+def test_a_second_signal_does_not_interrupt_the_clearing_up() -> None:
+    before = signal.signal(signal.SIGTERM, installing._stop)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGTERM)
+        signal.raise_signal(signal.SIGTERM)
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def wait_for_pid(path: Path) -> None:
