@@ -234,7 +234,8 @@ class GatewayChild:
                 pass
 
     def _send(self, message: dict[str, object]) -> None:
-        if self._writer is not None and not self._writer.is_closing():
+        """Nothing once it drains: the end of what it reads was sent, and nothing can be added to that."""
+        if self._writer is not None and not self._writer.is_closing() and not self._stopping.is_set():
             self._writer.write(msgspec.json.encode(message) + b"\n")
 
     def _become(self, state: GatewayState, reason: str) -> None:

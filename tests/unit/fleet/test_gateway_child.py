@@ -116,6 +116,22 @@ async def test_gateway_that_does_not_drain_is_ended(
     assert is_gone(status)
 
 
+async def test_what_engines_do_while_the_gateway_drains_is_no_news_to_it(
+    tmp_path: Path, said: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MODE", "hangs")
+    watched = Watched(tmp_path)
+    run = asyncio.create_task(watched.child.run())
+    await watched.until(is_listening)
+    draining = asyncio.create_task(watched.child.drain(3600))
+    await watched.until(lambda status: status.state is GatewayState.DRAINING)
+    watched.child.push({"models": ["late"]})
+    watched.child.tell({"late": "figures"})
+    watched.child.kill()
+    await draining
+    await run
+
+
 async def test_socket_is_closed_to_other_children(tmp_path: Path, said: Path) -> None:
     """A leaked descriptor would keep a dead supervisor's gateway alive."""
     watched = Watched(tmp_path)
