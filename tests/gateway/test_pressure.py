@@ -31,6 +31,44 @@ async def test_slow_reader_stops_the_engine_and_costs_bounded_memory(site):
     await until(lambda: site.engine.sent > before + 5_000_000)
 
 
+async def test_client_that_asks_on_without_reading_gets_no_further_answers(site):
+    asked = 200
+
+    async def big(reply):
+        await reply.answer(b"x" * 200_000)
+
+    site.engine.default = big
+    wire = await site.open()
+    wire.writer.transport.pause_reading()
+    for _ in range(asked):
+        wire.writer.write(complete())
+        await asyncio.sleep(0)
+    await until(lambda: site.gateway.connections)
+    connection = next(iter(site.gateway.connections))
+    await until(lambda: connection.transport.get_write_buffer_size() > 64 * 1024)
+    await asyncio.sleep(0.1)
+    assert connection.transport.get_write_buffer_size() < 1_000_000
+    wire.writer.transport.resume_reading()
+    for _ in range(asked):
+        assert len((await wire.read()).body) == 200_000
+    assert site.outcomes == {"completed": asked}
+
+
+async def test_stream_that_begins_before_a_reader_that_is_full_waits(site):
+    """Its first bytes find the way blocked: the engine is told so at once."""
+    site.engine.default = _endless
+    wire = await site.open()
+    wire.writer.transport.pause_reading()
+    await until(lambda: site.gateway.connections)
+    connection = next(iter(site.gateway.connections))
+    connection.outlet.write(b"x" * 64 * 1024)
+    while connection.transport.get_write_buffer_size() == 0:
+        connection.outlet.write(b"x" * 4096)
+    await wire.send(complete(stream=True))
+    await until(lambda: any(up.paused for e in site.gateway.directory.engines.values() for up in e.all))
+    assert connection.transport.get_write_buffer_size() < 1_000_000
+
+
 async def test_reader_that_takes_nothing_is_cut(sites):
     async with sites(reader_timeout_s=0.15) as site:
         site.engine.default = _endless

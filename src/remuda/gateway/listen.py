@@ -88,7 +88,7 @@ class Connection:
             self._feed_body(data)
         else:
             self._buffer = self._buffer + data if self._buffer else data
-            if self._exchange is None:
+            if self._exchange is None and self._paused_size < 0:
                 self._pump()
             elif len(self._buffer) > self._gateway.settings.pipeline_bytes:
                 self._reading_paused = True
@@ -118,17 +118,26 @@ class Connection:
         if self._exchange is not None:
             self.deadline_s = NEVER
             self._exchange.resume()
-        elif self._linger_bytes < 0:
-            self.deadline_s = monotonic() + self._gateway.settings.keep_alive_s
+        elif self._linger_bytes < 0 and not self.transport.is_closing():
+            self._go_on()
 
     # ---- requests
 
     def _pump(self) -> None:
-        """Serve what is in the buffer, one request after the other, without recursion."""
+        """Serve what is in the buffer, one request after the other, without recursion.
+
+        Who does not read the answers it has gets no further ones: they would all wait in our memory.
+        """
         if self._pumping:
             return
         self._pumping = True
-        while self._exchange is None and self._buffer and not self.closed and self._linger_bytes < 0:
+        while (
+            self._exchange is None
+            and self._buffer
+            and self._paused_size < 0
+            and not self.closed
+            and self._linger_bytes < 0
+        ):
             memo = self._memo
             known = memo.match(self._buffer) if memo is not None else None
             if known is not None:
@@ -165,13 +174,11 @@ class Connection:
         """Only the head's first byte starts the clock: a byte now and then must not keep a connection."""
         if not self._awaiting_head:
             self._awaiting_head = True
-            if self._paused_size < 0:
-                self.deadline_s = monotonic() + self._gateway.settings.head_timeout_s
+            self.deadline_s = monotonic() + self._gateway.settings.head_timeout_s
 
     def _serve(self, head: RequestHead, length: int) -> None:
         self._awaiting_head = False
-        if self._paused_size < 0:
-            self.deadline_s = NEVER
+        self.deadline_s = NEVER
         gateway = self._gateway
         exchange = self._exchange = Exchange(gateway, self, head, length)
         exchange.coroutine = serve(gateway, exchange)
@@ -226,14 +233,17 @@ class Connection:
             self._linger()
         elif not keep_alive:
             self.transport.close()
-        else:
-            if self._paused_size < 0:
-                self.deadline_s = monotonic() + self._gateway.settings.keep_alive_s
-            if self._reading_paused:
-                self._reading_paused = False
-                self.transport.resume_reading()
-            if self._buffer:
-                self._pump()
+        elif self._paused_size < 0:
+            self._go_on()
+
+    def _go_on(self) -> None:
+        """With the next request, here or to come."""
+        self.deadline_s = monotonic() + self._gateway.settings.keep_alive_s
+        if self._reading_paused:
+            self._reading_paused = False
+            self.transport.resume_reading()
+        if self._buffer:
+            self._pump()
 
     # ---- ends
 

@@ -134,6 +134,7 @@ class Relay:
     async def run(self, idle_timeout_s: float) -> None:
         """From the head to the last byte."""
         exchange, upstream = self.exchange, self.upstream
+        exchange.source = self
         self.outlet.write(render_head(exchange, upstream, self._choose_framing()))
         first = upstream.take_parts()
         if first:
@@ -141,7 +142,6 @@ class Relay:
         if upstream.complete:
             self.end()
         else:
-            exchange.source = self
             upstream.relay_to(self, idle_timeout_s, self if self.chunked and self.streams else None)
         await self.finished
 
