@@ -40,6 +40,29 @@ async def test_drain_finishes_requests_and_closes_idle_connections(site):
     assert await draining is True
 
 
+async def test_stream_that_began_before_a_drain_does_not_hold_it_up(site):
+    """Its head had promised the client to go on."""
+    release = asyncio.Event()
+
+    async def held(reply):
+        await reply.begin_stream()
+        await reply.event("one")
+        await release.wait()
+        await reply.end_stream()
+
+    site.engine.default = held
+    wire = await site.open()
+    await wire.send(complete(stream=True))
+    head = await wire.read_head()
+    assert b"connection: close" not in head
+    await wire.read_chunk()
+    draining = asyncio.create_task(site.gateway.drain(60))
+    await asyncio.sleep(0)
+    release.set()
+    assert (await wire.closed()).endswith(b"data: [DONE]\n\n\r\n0\r\n\r\n")
+    assert await draining is True
+
+
 async def test_drain_cuts_what_takes_too_long(site):
     async def never(reply):
         await reply.gone()

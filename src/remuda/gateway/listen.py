@@ -231,7 +231,7 @@ class Connection:
             return
         if unread_body or self._reader is not None:
             self._linger()
-        elif not keep_alive:
+        elif not keep_alive or self._gateway.draining:
             self.transport.close()
         elif self._paused_size < 0:
             self._go_on()
