@@ -4,7 +4,7 @@ import asyncio
 import json
 
 import pytest
-from tests.gateway.double_engine import completion
+from tests.gateway.double_engine import completion, event
 from tests.gateway.wire import complete, post, until
 
 
@@ -37,6 +37,23 @@ async def test_engine_is_told_json_whatever_curl_calls_it(site):
     asked = generate().replace(b"application/json", b"application/x-www-form-urlencoded")
     assert (await site.ask(asked)).status == 200
     assert site.engine.requests[0].headers["content-type"] == "application/json"
+
+
+async def test_stream_whose_length_the_engine_says_is_framed_anew(site):
+    """Its events become others, which are not as long."""
+
+    async def known(reply):
+        body = event("hello") + b"data: [DONE]\n\n"
+        head = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ncontent-length: %d\r\n\r\n" % len(body)
+        await reply.send(head + body)
+
+    site.engine.default = known
+    wire = await site.open()
+    response = await wire.ask(generate(stream=True))
+    assert response.body.startswith(b'data: {"text":"hello"}\n\n')
+    assert response.body.endswith(b"data: [DONE]\n\n")
+    site.engine.default = _echo
+    assert (await wire.ask(generate())).json["generated_text"] == "HI"
 
 
 @pytest.mark.req("A2")

@@ -260,6 +260,10 @@ class GeneratedRelay(Relay):
         super().__init__(exchange, upstream)
         self._translation = simple.GeneratedStream(model)
 
+    def _choose_framing(self) -> bytes:
+        """What is said has a length of its own."""
+        return self._frame_anew()
+
     def take(self, payload: bytes) -> None:
         self.recent.append(payload)
         self.events += payload.count(b"\n\n")

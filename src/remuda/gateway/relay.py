@@ -149,6 +149,10 @@ class Relay:
         """How the client learns where the body ends."""
         if self.upstream.content_length is not None:
             return b"content-length: %b\r\n" % self.upstream.content_length
+        return self._frame_anew()
+
+    def _frame_anew(self) -> bytes:
+        """The same when nobody knows its length yet."""
         if self.exchange.head.minor == 0:
             self.exchange.keep_alive = False
             return b""
