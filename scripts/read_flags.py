@@ -18,7 +18,7 @@ KINDS = {
     "human_readable_int": "amount",
     "human_readable_int_or_auto": "amount",
     "loads": "json",
-    "parse_dataclass": "json",
+    "parse_dataclass": "mapping",
     "union_dict_and_str": "any",
 }
 
@@ -36,9 +36,21 @@ def describe(action: argparse.Action) -> list[str]:
     switch = isinstance(action, argparse.BooleanOptionalAction)
     names = [name.removeprefix("--") for name in action.option_strings if name.startswith("--")]
     kind = "switch" if switch else "bare" if action.nargs == 0 else describe_type(action.type)
+    kind = "folded" if folds(action) else kind
     many = "+" if action.nargs in {"+", "*"} else ""
     choices = [str(choice) for choice in action.choices or () if choice is not None]
     return [" ".join([name, kind + many, *choices]) for name in names if not (switch and name.startswith("no-"))]
+
+
+def folds(action: argparse.Action) -> bool:
+    """Whether its choices may be written in capitals and with dashes."""
+    names = [choice for choice in action.choices or () if isinstance(choice, str)]
+    return bool(names) and callable(action.type) and all(action.type(bend(name)) == name for name in names)
+
+
+def bend(name: str) -> str:
+    """The same name as some write it."""
+    return name.upper().replace("_", "-")
 
 
 def describe_type(kind: object) -> str:

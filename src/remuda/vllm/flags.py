@@ -26,7 +26,8 @@ class Flag:
     """One flag."""
 
     kind: str
-    """switch: --x and --no-x; bare: --x only; else what its value is: one of _VALUES."""
+    """switch: --x and --no-x; bare: --x only; else what its value is: one of _VALUES (folded: text whose choices may be
+    written in capitals and with dashes)."""
     many: bool = False
     """It takes one value or several."""
     choices: tuple[str, ...] = ()
@@ -62,13 +63,18 @@ def _parse_amount(text: str) -> object:
     return text if re.fullmatch(r"[0-9]+(\.[0-9]+)?[kmgt]|[0-9]+[KMGT]", text) else int(text)
 
 
-def _is_json(value: object) -> bool:
-    if isinstance(value, str):
-        try:
-            value = json.loads(value)
-        except ValueError:
-            return False
-    return isinstance(value, dict | list)
+def _is_json(*kinds: type) -> Callable[[object], bool]:
+    """Whether the value, or the JSON that its text is, is one of these."""
+
+    def fits(value: object) -> bool:
+        if isinstance(value, str):
+            try:
+                value = json.loads(value)
+            except ValueError:
+                return False
+        return isinstance(value, kinds)
+
+    return fits
 
 
 _VALUES: Final = MappingProxyType(
@@ -77,7 +83,9 @@ _VALUES: Final = MappingProxyType(
         "amount": _Value("a whole number", "16384 or 16k", _parses(_parse_amount)),
         "float": _Value("a number", "0.5", _parses(float)),
         "text": _Value("text", '"word" (in quotes)', _is_plain),
-        "json": _Value("a mapping or a list", "{key: value}", _is_json),
+        "folded": _Value("text", '"word" (in quotes)', _is_plain),
+        "json": _Value("a mapping or a list", "{key: value}", _is_json(dict, list)),
+        "mapping": _Value("a mapping", "{key: value}", _is_json(dict)),
         "any": _Value("text or a mapping", "{key: value}", lambda value: _is_plain(value) or isinstance(value, dict)),
     }
 )
@@ -111,7 +119,8 @@ def _explain_item(name: str, flag: Flag, value: object) -> tuple[str, str] | Non
     shown = json.dumps(value, ensure_ascii=False, default=str)[:_SHOWN]
     if not taken.fits(value):
         return f"--{name} takes {taken.noun}, not {shown}", f"for example {_example(name, flag)}"
-    if not flag.choices or _fold(value) in map(_fold, flag.choices):
+    written = _fold(value) if flag.kind == "folded" else str(value)
+    if not flag.choices or written in flag.choices:
         return None
     near = get_close_matches(_fold(value), flag.choices, 1)
     hint = f"did you mean {near[0]}?" if near else "there are " + ", ".join(flag.choices)
@@ -123,7 +132,7 @@ def _example(name: str, flag: Flag) -> str:
 
 
 def _fold(value: object) -> str:
-    """vLLM itself folds the names of backends like this."""
+    """As vLLM folds the names of backends."""
     return str(value).lower().replace("-", "_")
 
 
@@ -133,8 +142,10 @@ def render_flag(name: str, flag: Flag, value: object) -> tuple[str, ...]:
         return (f"--{name}",) if value else ()
     if flag.kind == "switch":
         return (f"--{name}",) if value else (f"--no-{name}",)
-    items = value if flag.many and isinstance(value, list) else [value]
-    return (f"--{name}", *map(_render_item, items))
+    words = [_render_item(item) for item in (value if flag.many and isinstance(value, list) else [value])]
+    if len(words) == 1 and words[0].startswith("-"):
+        return (f"--{name}={words[0]}",)  # by itself it would be a flag
+    return (f"--{name}", *words)
 
 
 def _render_item(value: object) -> str:

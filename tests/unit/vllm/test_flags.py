@@ -3,7 +3,7 @@
 import pytest
 
 from remuda import planner, spec
-from remuda.vllm.flags import explain_misfit, flags_of
+from remuda.vllm.flags import explain_misfit, flags_of, render_flag
 
 FLAGS = flags_of("0.32.0")
 
@@ -25,6 +25,7 @@ TAKEN = [
     ("cudagraph-capture-sizes", [1, 2]),
     ("cudagraph-capture-sizes", 1),
     ("moe-backend", "flashinfer-trtllm"),
+    ("moe-backend", "TRITON"),
     ("tool-strict-level", "auto"),
 ]
 
@@ -61,7 +62,14 @@ WRONG = [
         '--default-chat-template-kwargs takes a mapping or a list, not "thinking"',
         "for example default-chat-template-kwargs: {key: value}",
     ),
-    ("eplb-config", True, "--eplb-config takes a mapping or a list, not true", "for example eplb-config: {key: value}"),
+    ("eplb-config", True, "--eplb-config takes a mapping, not true", "for example eplb-config: {key: value}"),
+    ("eplb-config", "[1]", '--eplb-config takes a mapping, not "[1]"', "for example eplb-config: {key: value}"),
+    (
+        "eplb-config",
+        [1],
+        "--eplb-config takes one value, not a list",
+        "write one, for example eplb-config: {key: value}",
+    ),
     (
         "cudagraph-capture-sizes",
         [1, "x"],
@@ -75,6 +83,8 @@ WRONG = [
         "write one, or remove cudagraph-capture-sizes",
     ),
     ("uvicorn-log-level", "warn", '--uvicorn-log-level does not take "warn"', "did you mean warning?"),
+    ("uvicorn-log-level", "INFO", '--uvicorn-log-level does not take "INFO"', "did you mean info?"),
+    ("mm-tensor-ipc", "torch-shm", '--mm-tensor-ipc does not take "torch-shm"', "did you mean torch_shm?"),
     (
         "mm-processor-cache-type",
         "disk",
@@ -95,3 +105,18 @@ def test_a_wrong_value_is_shown_with_its_place_in_the_file():
     (problem,) = planner.check_all(loaded)
     message = '--stream-interval takes a whole number, not "four"\n  hint: for example stream-interval: 4'
     assert str(problem) == f"m.yaml:8:24: spec.engine.extraArgs.stream-interval: {message}"
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("response-role", "-x", ("--response-role=-x",)),
+        ("allowed-media-domains", ["-x"], ("--allowed-media-domains=-x",)),
+        ("fingerprint-value", -1, ("--fingerprint-value=-1",)),
+        ("response-role", "a b", ("--response-role", "a b")),
+        ("allowed-media-domains", ["a", "b"], ("--allowed-media-domains", "a", "b")),
+    ],
+    ids=str,
+)
+def test_a_value_that_begins_with_a_dash_is_no_flag_of_its_own(name, value, words):
+    assert render_flag(name, FLAGS[name], value) == words
