@@ -27,10 +27,10 @@ def has_colour(stream: IO[str]) -> bool:
     return is_terminal(stream)
 
 
-def is_terminal(stream: IO[str] | None) -> bool:
-    """Whether a person watches this stream; Python has None for one that was closed before it started."""
+def is_terminal(stream: IO[str]) -> bool:
+    """Whether a person watches this stream."""
     try:
-        return stream is not None and stream.isatty()
+        return stream.isatty()
     except ValueError:  # closed
         return False
 
