@@ -2,11 +2,19 @@
 
 `serve` runs a fleet in this process. SIGINT, SIGTERM and SIGHUP (the terminal was closed) drain it, a second one
 cuts. Called by `cli.up` (in front of a terminal) and by `detach` (behind one).
+
+Of a closed terminal the kernel tells only the first process in it, which may be a `make` that waits for us (ssh -t host
+make up). So the terminal itself is looked at, too.
 """
 
 import asyncio
 import errno
+import functools
+import os
+import select
 import signal
+import sys
+from collections.abc import Callable
 
 from remuda.engine.home import Home
 from remuda.fleet import events
@@ -16,6 +24,7 @@ from remuda.fleet.supervisor import Supervisor
 from remuda.fleet.workshop import EngineWorkshop
 
 _REASONS = {signal.SIGINT: "Ctrl-C", signal.SIGTERM: "SIGTERM", signal.SIGHUP: "the terminal was closed"}
+TERMINAL_LOOK_S = 1.0
 _OURS = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.EMFILE, errno.ENOMEM, errno.ENOTDIR}
 
 
@@ -43,4 +52,21 @@ async def _serve(plan: FleetPlan, home: Home, emit: events.Emit) -> None:
     for number, reason in _REASONS.items():
         if signal.getsignal(number) is not signal.SIG_IGN:  # nohup asks to outlive the terminal
             loop.add_signal_handler(number, supervisor.interrupt, reason)
-    await supervisor.run()
+    watcher = None
+    if os.isatty(sys.stdout.fileno()) and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        gone = functools.partial(supervisor.request_stop, _REASONS[signal.SIGHUP])  # a signal as well must not cut
+        watcher = asyncio.create_task(watch_terminal(sys.stdout.fileno(), gone))
+    try:
+        await supervisor.run()
+    finally:
+        if watcher is not None:
+            watcher.cancel()
+
+
+async def watch_terminal(fd: int, gone: Callable[[], None], look_s: float = TERMINAL_LOOK_S) -> None:
+    """Call `gone` once when nobody holds the other side of the terminal `fd` any more."""
+    poll = select.poll()
+    poll.register(fd, 0)  # hang-ups are told without being asked for
+    while not poll.poll(0):  # noqa: ASYNC110 - nothing tells of it
+        await asyncio.sleep(look_s)
+    gone()

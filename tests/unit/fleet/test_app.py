@@ -1,0 +1,21 @@
+"""The terminal in front of a fleet."""
+
+import asyncio
+import os
+import pty
+
+from remuda.fleet.app import watch_terminal
+
+
+async def test_closed_terminal_is_noticed_without_a_signal():
+    master, slave = pty.openpty()
+    gone = asyncio.Event()
+    watcher = asyncio.create_task(watch_terminal(slave, gone.set, look_s=0))
+    os.write(master, b"typed\n")  # no reason to go
+    for _ in range(100):
+        await asyncio.sleep(0)
+    assert not gone.is_set()
+    os.close(master)
+    await asyncio.wait_for(gone.wait(), 5)
+    await watcher
+    os.close(slave)
