@@ -17,6 +17,8 @@ from remuda.vllm import arguments
 GPU_MULTIPLE = 16
 """vLLM's GPU attention kernels take blocks of multiples of 16 tokens."""
 
+_ALLOWS_LONGER = "VLLM_ALLOW_LONG_MAX_MODEL_LEN"
+
 
 def explain_block_size(block_tokens: int, sequence_tokens: int) -> str:
     """What a block size costs sequences of this length, in one sentence."""
@@ -106,12 +108,20 @@ def check_steps(situation: Situation) -> Iterator[Problem]:
 
 
 def check_length(situation: Situation) -> Iterator[Problem]:
-    """Context against what the model was made for."""
+    """Context against what the model was made for; vLLM refuses more, unless its own variable allows it."""
+    if any(variable.name == _ALLOWS_LONGER and _is_on(variable.value) for variable in situation.engine.env):
+        return
     asked = situation.engine.max_model_len
     longest = situation.number("max_position_embeddings", "n_positions", "max_seq_len")
     if longest and asked and asked > longest and not any(map(_is_stretched, situation.parts())):
         message = f"maxModelLen {asked} is more than the {longest} tokens the model was made for"
-        yield error("engine.maxModelLen", message, f"at most {longest}")
+        hint = f"at most {longest}; for more, scale the positions (extraArgs.hf-overrides, where the model allows it)"
+        yield error("engine.maxModelLen", message, hint)
+
+
+def _is_on(value: str | None) -> bool:
+    """As vLLM reads its variables."""
+    return value is not None and value.strip().lower() in {"1", "true"}
 
 
 def _is_stretched(config: Config) -> bool:

@@ -8,6 +8,7 @@ Called by: `checks`.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
@@ -29,7 +30,7 @@ class Situation:
     gpu: catalog.Gpu | None
     """None: a CPU, or a GPU that is not known."""
     config: Config
-    """The model's config.json; empty when it is not at hand."""
+    """The model's config.json as vLLM will see it (`hf-overrides`); empty when it is not known."""
 
     @property
     def engine(self) -> spec.EngineSettings:
@@ -78,7 +79,26 @@ def describe_situation(model: spec.Model, variant: Variant | None = None, config
     elif named != "auto":
         variant = "cuda"
     gpu = catalog.find_gpu(named) if named not in {"auto", "none"} else None
+    extra = model.spec.engine.extra_args
+    if config and "hf-overrides" in extra:
+        config = _override(config, extra["hf-overrides"])
     return Situation(model, variant, gpu, config or {})
+
+
+def _override(config: Config, overrides: object) -> Config:
+    """What vLLM's `hf-overrides` make of it: a mapping lies over it, a function may make anything of it."""
+    if isinstance(overrides, str):
+        try:
+            overrides = json.loads(overrides)
+        except ValueError:
+            return {}
+    if not isinstance(overrides, Mapping):
+        return {}
+    return {**config, **{name: _lay_over(config.get(name), value) for name, value in overrides.items()}}
+
+
+def _lay_over(below: object, above: object) -> object:
+    return {**below, **above} if isinstance(below, Mapping) and isinstance(above, Mapping) else above
 
 
 def error(path: str, message: str, hint: str = "") -> Problem:

@@ -491,6 +491,30 @@ def test_only_scaled_positions_take_more_than_the_model_was_made_for(rope: dict[
     assert [problem.where for problem in problems] == ([] if is_stretched else ["spec.engine.maxModelLen"])
 
 
+YARN = {"rope_parameters": {"rope_type": "yarn", "factor": 4.0}}
+OVERRIDES = [
+    pytest.param(YARN, True, id="scaled"),
+    pytest.param('{"rope_parameters": {"rope_type": "yarn"}}', True, id="scaled, as text"),
+    pytest.param({"max_position_embeddings": 16384}, True, id="more positions"),
+    pytest.param({"text_config": YARN}, True, id="scaled text model"),
+    pytest.param("a.function", True, id="nobody knows"),
+    pytest.param({"num_hidden_layers": 2}, False, id="something else"),
+]
+
+
+@pytest.mark.parametrize(("overrides", "is_longer"), OVERRIDES)
+def test_config_json_is_what_its_overrides_make_of_it(overrides: object, is_longer: bool):
+    """vLLM's own way to a longer context."""
+    written = model(**engine(maxModelLen=9000, extraArgs={"hf-overrides": overrides}))
+    problems = planner.check(written, config=LLAMA_8B)
+    assert [problem.where for problem in problems] == ([] if is_longer else ["spec.engine.maxModelLen"])
+
+
+def test_a_context_that_vllm_was_told_to_allow_is_allowed():
+    allowed = [{"name": "VLLM_ALLOW_LONG_MAX_MODEL_LEN", "value": "1"}]
+    assert planner.check(model(**engine(maxModelLen=9000, env=allowed)), config=LLAMA_8B) == ()
+
+
 @pytest.mark.parametrize(
     "config",
     [{}, {"num_attention_heads": "8"}, {"architectures": None}, {"quantization_config": 3}, {"text_config": []}],
