@@ -84,6 +84,23 @@ async def test_generate_translates_each_event_as_it_comes(site):
         steps.append(word)
 
 
+async def test_stream_that_makes_no_sense_ends_with_an_error(site):
+    async def nonsense(reply):
+        await reply.begin_stream()
+        await reply.event("one")
+        await reply.chunk(b'data: {"choices":7}\n\n')
+        await reply.event("three")
+        await reply.end_stream()
+
+    site.engine.default = nonsense
+    response = await site.ask(generate(stream=True))
+    *_, last, rest = response.body.split(b"\n\n")
+    assert last.startswith(b'data: {"error"')
+    assert b"three" not in response.body
+    assert rest == b""
+    assert site.outcomes == {"stream_broken": 1}
+
+
 @pytest.mark.parametrize(
     ("fields", "status"),
     [({"prompt": 1}, 400), ({"max_tokens": 0}, 400), ({"unknown": 1}, 400), ({"model": "nope"}, 404)],

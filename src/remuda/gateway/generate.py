@@ -265,6 +265,8 @@ class GeneratedRelay(Relay):
         return self._frame_anew()
 
     def take(self, payload: bytes) -> None:
+        if self.trouble:
+            return
         self.recent.append(payload)
         self.events += payload.count(b"\n\n")
         self.bytes += len(payload)
@@ -279,3 +281,10 @@ class GeneratedRelay(Relay):
     def take_chunk(self, chunk: bytes, start: int) -> None:
         """Nothing goes out as it came."""
         self.take(chunk[start:-2])
+
+    def end(self) -> None:
+        """What could not be translated does not end as if nothing had been missing."""
+        if self.trouble:
+            self.broken(self.trouble)
+        else:
+            super().end()
