@@ -1,8 +1,10 @@
 """One connection to an engine: a request out, an answer in; kept alive between them.
 
 llhttp tracks the answer's framing; what it decodes is handed on once per read and framed anew, so nothing of an
-engine's framing (extensions, trailers, lengths) ever reaches a client. An answer has begun with the first byte of its
-body: until then an engine that dies in prefill can still be replaced. Does not know models, retries or clients.
+engine's framing (extensions, trailers, odd sizes) ever reaches a client. It is not asked about reads that leave it
+where it was: a whole answer under a known head, and a chunk framed exactly as we frame it. An answer has begun with the
+first byte of its body: until then an engine that dies in prefill can still be replaced. Does not know models, retries
+or clients.
 `engines` keeps the idle ones, `forward` sends, `relay` takes.
 """
 
@@ -200,7 +202,7 @@ class Upstream:
     def _remember(self, data: bytes) -> None:
         """Keep the head of a whole answer, so that the next one is recognised. Only what leaves nothing open."""
         length = self.content_length
-        if length is None or self.chunked or self.status in _NO_BODY or not self._keep_alive:
+        if length is None or self.chunked or self.streams or self.status in _NO_BODY or not self._keep_alive:
             return
         if data[:12] == b"HTTP/1.1 %d" % self.status:  # not a 1xx in front of it
             end = data.find(_HEAD_END) + len(_HEAD_END)

@@ -115,8 +115,9 @@ def test_connection_goes_on_between_parsed_and_recognised_answers() -> None:
         answer(lines=b"connection: close\r\n"),
         b"HTTP/1.0 200 OK\r\nconnection: keep-alive\r\ncontent-length: 2\r\n\r\n{}",
         b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n",
+        answer(lines=b"content-type: text/event-stream\r\n"),
     ],
-    ids=["after a 1xx", "no body", "closes", "HTTP/1.0", "chunked"],
+    ids=["after a 1xx", "no body", "closes", "HTTP/1.0", "chunked", "a stream, whose length is relayed"],
 )
 def test_head_that_leaves_something_open_is_not_remembered(first: bytes) -> None:
     engine = Engine()
