@@ -32,6 +32,10 @@ MIN_CAPABILITY: Mapping[str, tuple[int, int]] = MappingProxyType(
     }
 )
 RUNS_ON_CPU = frozenset({"awq", "gptq", "compressed-tensors", "inc"})
+READS_OTHERS: Mapping[str, frozenset[str]] = MappingProxyType(
+    {"moe_wna16": frozenset({"awq", "gptq"}), "inc": frozenset({"auto-round"})}
+)
+"""Methods that compute with weights of another name (vLLM 0.32.0's `override_quantization_method`)."""
 _FP8 = frozenset({"fp8", "fp8_per_tensor", "fp8_per_block"})
 
 
@@ -92,11 +96,15 @@ def _check_config(situation: Situation) -> Iterator[Problem]:
     own = situation.config.get("quantization_config")
     method = own.get("quant_method") if isinstance(own, dict) else None
     asked = situation.engine.quantization
-    if isinstance(method, str) and asked is not None and asked.split("_")[0] != method.split("_")[0]:
+    if isinstance(method, str) and asked is not None and not _takes(asked, method):
         message = f"quantization {asked} does not fit the weights, which are in {method}"
         yield error("engine.quantization", message, "leave quantization out: the model's config.json says it")
     if situation.variant == "cpu" and isinstance(method, str) and method.startswith("fp8"):
         yield error("source", f"the weights are in {method}, which does not run on a CPU", "use INT8 or INT4 weights")
+
+
+def _takes(asked: str, method: str) -> bool:
+    return asked.partition("_")[0] == method.partition("_")[0] or method in READS_OTHERS.get(asked, ())
 
 
 def _dotted(capability: tuple[int, int]) -> str:

@@ -469,6 +469,14 @@ def test_file_is_checked_against_config_json(fields: dict[str, object], config: 
     assert [problem.message for problem in planner.check(model(**fields), config=config)] == [message]
 
 
+@pytest.mark.parametrize(
+    ("asked", "method"), [("moe_wna16", "gptq"), ("moe_wna16", "awq"), ("inc", "auto-round"), ("gptq", "gptq_marlin")]
+)
+def test_a_method_that_computes_with_weights_of_another_name_fits_them(asked: str, method: str):
+    config = {"quantization_config": {"quant_method": method}}
+    assert planner.check(model(**engine(quantization=asked)), config=config) == ()
+
+
 ROPES = [
     pytest.param({"rope_scaling": {"rope_type": "yarn", "factor": 4.0}}, True, id="scaled"),
     pytest.param({"rope_scaling": {"type": "linear", "factor": 4.0}}, True, id="scaled, older file"),
