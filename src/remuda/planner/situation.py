@@ -19,6 +19,8 @@ from remuda.spec import Problem
 Variant = Literal["cpu", "cuda"]
 Config = Mapping[str, object]
 
+_EXPERTS = ("num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts")
+
 
 @dataclass(frozen=True, slots=True)
 class Situation:
@@ -60,7 +62,8 @@ class Situation:
         """Whether the model is a mixture of experts; None when config.json is not at hand."""
         if not self.config:
             return None
-        return self.number("num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts") is not None
+        counts = [part.get(name) for part in _walk(self.config, 3) for name in _EXPERTS]
+        return any(isinstance(count, int) and count > 0 for count in counts)
 
     def parts(self) -> Iterator[Config]:
         """config.json, and what it nests for the language model of one that takes more than text."""
@@ -83,6 +86,15 @@ def describe_situation(model: spec.Model, variant: Variant | None = None, config
     if config and "hf-overrides" in extra:
         config = _override(config, extra["hf-overrides"])
     return Situation(model, variant, gpu, config or {})
+
+
+def _walk(config: Config, levels: int) -> Iterator[Config]:
+    """config.json and what is nested in it; the file is a stranger's, so not endlessly."""
+    yield config
+    if levels > 1:
+        for value in config.values():
+            if isinstance(value, Mapping):
+                yield from _walk(value, levels - 1)
 
 
 def _override(config: Config, overrides: object) -> Config:

@@ -444,8 +444,24 @@ def test_possible_splits_are_listed():
     assert problem.hint == "possible: 1, 2, 3, 4, 6, 12"
 
 
-def test_experts_of_a_mixture_are_taken():
-    assert planner.check(model(**engine(parallel={"tensor": 2, "data": 2, "expert": True})), config=MIXTRAL) == ()
+@pytest.mark.parametrize(
+    "config",
+    [
+        MIXTRAL,
+        {"thinker_config": {"text_config": {"num_experts": 128}}},  # Qwen3-Omni
+        {"ffn_config": {"moe_num_experts": 16}},  # DBRX
+    ],
+    ids=["at the top", "two levels down", "in a part of its own"],
+)
+def test_experts_of_a_mixture_are_taken(config: dict[str, object]):
+    assert planner.check(model(**engine(parallel={"tensor": 2, "data": 2, "expert": True})), config=config) == ()
+
+
+def test_no_experts_are_no_mixture():
+    problems = planner.check(
+        model(**engine(parallel={"tensor": 2, "expert": True})), config=LLAMA_8B | {"num_experts": 0}
+    )
+    assert [problem.where for problem in problems] == ["spec.engine.parallel.expert"]
 
 
 @pytest.mark.parametrize(
