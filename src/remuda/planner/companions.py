@@ -90,16 +90,16 @@ def check_capabilities(situation: Situation) -> Iterator[Problem]:
 
 
 def check_parsers(situation: Situation) -> Iterator[Problem]:
-    """Names of parsers against those this version of vLLM brings."""
+    """Names of parsers against those this version of vLLM brings; a plugin may bring any."""
     engine = situation.engine
     known = catalog.find_parsers(engine.version)
     if known is None:
         return
-    for field, name, names in (
-        ("toolParser", engine.tool_parser, known.tool),
-        ("reasoningParser", engine.reasoning_parser, known.reasoning),
+    for field, name, names, plugin in (
+        ("toolParser", engine.tool_parser, known.tool, "tool-parser-plugin"),
+        ("reasoningParser", engine.reasoning_parser, known.reasoning, "reasoning-parser-plugin"),
     ):
-        if name is not None and name not in names:
+        if name is not None and name not in names and plugin not in engine.extra_args:
             near = get_close_matches(name, names, 1) or [known for known in names if name in known or known in name][:1]
             hint = f"did you mean {near[0]}?" if near else "it has " + ", ".join(names)
             yield error(f"engine.{field}", f"vLLM {engine.version} has no {field} {name}", hint)

@@ -515,6 +515,14 @@ def test_only_scaled_positions_take_more_than_the_model_was_made_for(rope: dict[
     assert [problem.where for problem in problems] == ([] if is_stretched else ["spec.engine.maxModelLen"])
 
 
+@pytest.mark.parametrize(
+    ("field", "plugin"), [("toolParser", "tool-parser-plugin"), ("reasoningParser", "reasoning-parser-plugin")]
+)
+def test_a_parser_of_a_plugin_may_have_any_name(field: str, plugin: str):
+    fields = {field: "mine", "extraArgs": {plugin: "/parsers/mine.py"}}
+    assert planner.check(model(**engine(**fields))) == ()
+
+
 YARN = {"rope_parameters": {"rope_type": "yarn", "factor": 4.0}}
 OVERRIDES = [
     pytest.param(YARN, True, id="scaled"),
