@@ -61,7 +61,6 @@ class Source(Protocol):
 class Exchange(Run):
     """See the module. Defaults stand on the class: a request sets only what it has."""
 
-    source: Source | None = None
     answered = False
     reader_stuck = False
     cors = b""
@@ -83,6 +82,7 @@ class Exchange(Run):
     def __init__(self, gateway: "Gateway", connection: "Connection", head: RequestHead, length: int) -> None:
         self.gateway = gateway
         self.connection = connection
+        self.source: Source | None = None  # not on the class: mypyc leaves out defaults of a protocol's type
         self.route_name = self.model_name = UNKNOWN
         self.head = head
         self.length = length
