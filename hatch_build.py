@@ -16,7 +16,7 @@ COMPILED = (
     *(
         f"remuda/gateway/{name}.py"
         for name in (
-            "ask", "engines", "exchange", "flow", "forward", "generate", "head_memo", "ledger", "listen", "outlet",
+            "ask", "engines", "exchange", "flow", "forward", "generate", "head_memo", "ledger", "listen",
             "relay", "request_body", "request_head", "resolve", "routes", "tracing", "upstream", "waiting",
         )
     ),

@@ -61,9 +61,9 @@ async def test_stream_that_begins_before_a_reader_that_is_full_waits(site):
     wire.writer.transport.pause_reading()
     await until(lambda: site.gateway.connections)
     connection = next(iter(site.gateway.connections))
-    connection.outlet.write(b"x" * 64 * 1024)
+    connection.transport.write(b"x" * 64 * 1024)
     while connection.transport.get_write_buffer_size() == 0:
-        connection.outlet.write(b"x" * 4096)
+        connection.transport.write(b"x" * 4096)
     await wire.send(complete(stream=True))
     await until(lambda: any(up.paused for e in site.gateway.directory.engines.values() for up in e.all))
     assert connection.transport.get_write_buffer_size() < 1_000_000

@@ -150,7 +150,7 @@ class Exchange(Run):
         length = b"" if status == 204 else b"content-length: %d\r\n" % len(body)
         if self.head.method == b"HEAD":
             body = b""
-        self.connection.outlet.write(
+        self.connection.transport.write(
             b"%b%b%bx-request-id: %b\r\n%b%b\r\n%b"
             % (STATUS_LINES[status], headers, length, self.request_id, self.cors, self.framing(), body)
         )
@@ -172,7 +172,7 @@ class Exchange(Run):
         return problem.outcome
 
     def write(self, data: bytes) -> None:
-        self.connection.outlet.write(data)
+        self.connection.transport.write(data)
 
     def pause(self) -> None:
         if self.source is not None:

@@ -276,7 +276,7 @@ class GeneratedRelay(Relay):
             self.trouble = f"its events make no sense ({error})"
             return
         if said:
-            self.outlet.write(b"%x\r\n%b\r\n" % (len(said), said) if self.chunked else said)
+            self.write(b"%x\r\n%b\r\n" % (len(said), said) if self.chunked else said)
 
     def take_chunk(self, chunk: bytes, start: int) -> None:
         """Nothing goes out as it came."""

@@ -16,7 +16,6 @@ from remuda.gateway import answers
 from remuda.gateway.exchange import NEVER, ClientGone, Exchange
 from remuda.gateway.flow import serve
 from remuda.gateway.head_memo import HeadMemo
-from remuda.gateway.outlet import Outlet
 from remuda.gateway.request_body import BadBody, ChunkedBody, LengthBody
 from remuda.gateway.request_head import BadHead, RequestHead, find_head_end, parse_head
 from remuda.gateway.waiting import Signal
@@ -49,7 +48,6 @@ class Connection:
         "_reading_paused",
         "closed",
         "deadline_s",
-        "outlet",
         "transport",
     )
 
@@ -74,7 +72,6 @@ class Connection:
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast("asyncio.Transport", transport)
-        self.outlet = Outlet(self.transport)
         gateway = self._gateway
         if not gateway.admit_connection(self):
             self._refuse(answers.overloaded("any", 1))
@@ -199,7 +196,7 @@ class Connection:
         self._reader = LengthBody(length) if head.transfer_encoding is None else ChunkedBody(limit)
         signal = self._body_signal = Signal()
         if head.expect is not None and not buffer:
-            self.outlet.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+            self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         self._feed_body(buffer)
         return signal
 

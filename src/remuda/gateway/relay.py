@@ -1,8 +1,8 @@
 """An engine's answer on its way to the client: one write per read, on the byte level, nothing decoded.
 
-The head is rendered anew and goes out together with the first bytes of the body. Event streams are cut at event ends
-only: the tail of an unfinished event waits, so that an error can be said in-band if the engine dies. Per read: one
-count, one write. Called by `flow`.
+The head is rendered anew when the first bytes of the body are here. Event streams are cut at event ends only: the tail
+of an unfinished event waits, so that an error can be said in-band if the engine dies. Per read: one count, one write.
+Called by `flow`.
 """
 
 import re
@@ -71,7 +71,7 @@ def _write_whole(exchange: Exchange, upstream: "Upstream") -> None:
     """An answer that came in one piece goes out in one piece."""
     body = upstream.take_parts()
     framing = b"" if upstream.status in _BODILESS else b"content-length: %d\r\n" % len(body)
-    exchange.connection.outlet.write(render_head(exchange, upstream, framing) + body)
+    exchange.connection.transport.write(render_head(exchange, upstream, framing) + body)
     exchange.answer_bytes = len(body)
     exchange.usage = read_usage(body)
 
@@ -125,7 +125,7 @@ class Relay:
     def __init__(self, exchange: Exchange, upstream: "Upstream") -> None:
         self.exchange = exchange
         self.upstream = upstream
-        self.outlet = exchange.connection.outlet
+        self.write = exchange.connection.transport.write
         self.recent: deque[bytes] = deque(maxlen=_RECENT)
         self.streams = upstream.streams
         self.bytes = 0
@@ -135,7 +135,7 @@ class Relay:
         """From the head to the last byte."""
         exchange, upstream = self.exchange, self.upstream
         exchange.source = self
-        self.outlet.write(render_head(exchange, upstream, self._choose_framing()))
+        self.write(render_head(exchange, upstream, self._choose_framing()))
         first = upstream.take_parts()
         if first:
             self.take(first)
@@ -187,7 +187,7 @@ class Relay:
         self.recent.append(payload)
         size = len(payload)
         self.bytes += size
-        self.outlet.write(b"%x\r\n%b\r\n" % (size, payload) if self.chunked else payload)
+        self.write(b"%x\r\n%b\r\n" % (size, payload) if self.chunked else payload)
 
     def take_chunk(self, chunk: bytes, start: int) -> None:
         """One chunk of whole events as it came, payload from `start` on: byte for byte what `take` would make of it."""
@@ -197,14 +197,14 @@ class Relay:
         self.events += chunk.count(b"\n\n", start)
         self.recent.append(chunk)
         self.bytes += len(chunk) - start - 2
-        self.outlet.write(chunk)
+        self.write(chunk)
 
     def end(self) -> None:
         """The answer is complete."""
         if self.tail:
-            self.outlet.write(_CHUNK % (len(self.tail), self.tail) if self.chunked else self.tail)
+            self.write(_CHUNK % (len(self.tail), self.tail) if self.chunked else self.tail)
         if self.chunked:
-            self.outlet.write(_LAST_CHUNK)
+            self.write(_LAST_CHUNK)
         self._finish()
 
     def broken(self, detail: str) -> None:
@@ -215,7 +215,7 @@ class Relay:
             body = answers.stream_broken(detail).body(exchange.request_id.decode(), exchange.dialect)
             start = b"event: error\ndata: " if exchange.dialect is answers.Dialect.ANTHROPIC else b"data: "
             event = start + body + b"\n\n"
-            self.outlet.write(_CHUNK % (len(event), event) + _LAST_CHUNK if self.chunked else event)
+            self.write(_CHUNK % (len(event), event) + _LAST_CHUNK if self.chunked else event)
             exchange.keep_alive = False
         else:
             exchange.cut()

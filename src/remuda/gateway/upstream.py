@@ -17,7 +17,6 @@ import httptools
 
 from remuda.gateway.exchange import NEVER
 from remuda.gateway.head_memo import HeadMemo
-from remuda.gateway.outlet import Outlet
 from remuda.gateway.waiting import Signal
 from remuda.policy.retry import Phase
 
@@ -98,7 +97,6 @@ class Upstream:
         "_headers",
         "_keep_alive",
         "_on_lost",
-        "_outlet",
         "_parser",
         "_parts",
         "_poisoned",
@@ -153,7 +151,6 @@ class Upstream:
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast("asyncio.Transport", transport)
-        self._outlet = Outlet(self.transport)
 
     def pause_writing(self) -> None:
         """A request that the engine is slow to read waits in the transport: it is there already."""
@@ -313,10 +310,10 @@ class Upstream:
         self.answer = answer
         self.deadline_s = deadline_s
         if len(body) > _SPLIT_BYTES:
-            self._outlet.write(head)
-            self._outlet.write(body)
+            self.transport.write(head)
+            self.transport.write(body)
         else:
-            self._outlet.write(head + body)
+            self.transport.write(head + body)
         return answer
 
     def peek(self) -> bytes:
