@@ -76,6 +76,9 @@ match behaviour:
     case "port-taken" if not os.path.exists(os.environ["FAKE_MARK"]):
         open(os.environ["FAKE_MARK"], "w").close()
         sys.exit("OSError: [Errno 98] Address already in use")
+    case "hangs-once" if not os.path.exists(os.environ["FAKE_MARK"]):
+        open(os.environ["FAKE_MARK"], "w").close()
+        time.sleep(600)
     case "hangs":
         time.sleep(600)
     case "says":
