@@ -5,6 +5,7 @@ editable installation is never compiled: an edited file must be what runs. Needs
 locks (mypy with mypyc, setuptools), so it builds without isolation. Called by hatchling.
 """
 
+import fcntl
 import os
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,10 @@ class CompileHook(BuildHookInterface[Any]):
             return
         root = Path(self.root)
         out = root / "build" / "compiled"
+        out.parent.mkdir(exist_ok=True)
+        # Held until this process ends: the wheel takes its files from `out`.
+        self._lock = (out.parent / "compiled.lock").open("w")
+        fcntl.flock(self._lock, fcntl.LOCK_EX)
         for built in compile_modules(root / SOURCES, out):
             build_data["force_include"][str(built)] = str(built.relative_to(out / "lib"))
         build_data["infer_tag"] = True

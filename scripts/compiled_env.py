@@ -13,11 +13,14 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 KEPT = ROOT / "build" / "compiled-env"
+UNUSED_S = 3600.0
+"""Longer than any test or benchmark takes."""
 
 
 class CannotCompileError(Exception):
@@ -48,8 +51,7 @@ def make_environment() -> Path:
 def _make_environment(folder: Path) -> Path:
     python = folder / "bin" / "python"
     if not (folder / "complete").exists():
-        for old in (path for path in KEPT.iterdir() if path.is_dir()):
-            shutil.rmtree(old)
+        _remove_unused()
         uv = shutil.which("uv", path=str(Path(sys.executable).parent)) or "uv"
         env = {**os.environ, "UV_PROJECT_ENVIRONMENT": str(folder)}
         env.pop("VIRTUAL_ENV", None)
@@ -58,8 +60,16 @@ def _make_environment(folder: Path) -> Path:
         wheel = build_wheel(uv, python, KEPT / "dist")
         install = [uv, "pip", "install", "--quiet", "--no-deps", "--python", str(python), str(wheel)]
         subprocess.run(install, check=True, cwd=ROOT, env=env)
-        (folder / "complete").touch()
+    (folder / "complete").touch()  # when it was last asked for
     return python
+
+
+def _remove_unused() -> None:
+    """What half a build left, and environments of other sources on which nothing can be running any more."""
+    for folder in [path for path in KEPT.iterdir() if path.is_dir()]:
+        complete = folder / "complete"
+        if not complete.exists() or time.time() - complete.stat().st_mtime > UNUSED_S:
+            shutil.rmtree(folder)
 
 
 def build_wheel(uv: str, python: Path, out: Path) -> Path:
