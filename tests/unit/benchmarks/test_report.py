@@ -73,8 +73,8 @@ def test_the_report_says_when_the_machine_was_not_quiet() -> None:
 def test_the_readme_table_holds_the_figures_of_the_result() -> None:
     lines = render_readme(RESULT).splitlines()
     assert lines[2] == "| nginx (a plain proxy, no keys, no models) 1.22.1 | 20.0 µs | 8.0 µs | – | – |"
-    assert lines[3] == "| **Remuda** | 28.0 µs (1.50 ×) | – | 0.7 ms | 41 MiB |"
-    assert lines[6] == "| LiteLLM 1.106.2 | – | 640.0 µs (80 ×) | – | – |"
+    assert lines[3] == "| **Remuda** (`make wheel`: compiled) | 28.0 µs (1.50 ×) | – | 0.7 ms | 41 MiB |"
+    assert lines[7] == "| LiteLLM 1.106.2 | – | 640.0 µs (80 ×) | – | – |"
     assert "1,234,567 answers" in lines[-1]
 
 
