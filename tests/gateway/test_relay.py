@@ -220,6 +220,20 @@ async def test_usage_at_the_end_of_a_stream_is_counted(site):
     assert 'remuda_generated_tokens_total{model="m"} 2' in text
 
 
+async def test_of_a_usage_in_every_event_the_last_one_counts(site):
+    async def with_usages(reply):
+        await reply.begin_stream()
+        for generated in (1, 2, 3):
+            usage = b'{"prompt_tokens":11,"total_tokens":%d,"completion_tokens":%d}' % (11 + generated, generated)
+            await reply.chunk(b'data: {"choices":[],"usage":%b}\n\n' % usage)
+        await reply.end_stream()
+
+    site.engine.default = with_usages
+    await site.ask(complete(stream=True))
+    text = (await site.ask(get("/metrics"))).body.decode()
+    assert 'remuda_generated_tokens_total{model="m"} 3' in text
+
+
 @pytest.mark.parametrize("status", [b"400 Bad Request", b"422 Unprocessable", b"500 Internal Server Error"])
 async def test_engines_own_error_names_its_hop(site, status):
     async def script(reply):

@@ -28,8 +28,6 @@ _USAGE: Final = re.compile(rb'"(prompt_tokens|completion_tokens|input_tokens|out
 _VLLM_USAGE: Final = re.compile(
     rb'"usage":\{"prompt_tokens":(\d{1,12}),"total_tokens":\d{1,12},"completion_tokens":(\d{1,12})'
 )
-_USAGE_BYTES: Final = 256
-"""It mostly stands in the last bytes of an answer."""
 _USAGE_MARK: Final = b'"usage":{'
 _CHUNK: Final = b"%x\r\n%b\r\n"
 _RECENT: Final = 4
@@ -100,11 +98,9 @@ def render_head(exchange: Exchange, upstream: "Upstream", framing: bytes) -> byt
 
 def read_usage(answer: bytes) -> tuple[int, int] | None:
     """Prompt and generated tokens as an engine states them at the end of an answer or of a stream."""
-    start = answer.find(_USAGE_MARK, -_USAGE_BYTES)
+    start = answer.rfind(_USAGE_MARK)
     if start < 0:
-        start = answer.rfind(_USAGE_MARK)
-        if start < 0:
-            return None
+        return None
     match = _VLLM_USAGE.match(answer, start)
     if match is not None:
         prompt, generated = match.groups()
