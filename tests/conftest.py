@@ -4,6 +4,9 @@ docs/features.md names tests as proofs of capabilities (`@pytest.mark.req`). A p
 so a run that skips one fails.
 """
 
+import resource
+import signal
+
 import hypothesis
 import pytest
 
@@ -12,6 +15,16 @@ hypothesis.settings.register_profile(
     "remuda", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow], print_blob=True
 )
 hypothesis.settings.load_profile("remuda")
+
+# As in front of a person, whatever started the tests: `&`, `nohup` and some runners leave these ignored, which children
+# inherit.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+for _number in (signal.SIGQUIT, signal.SIGHUP):
+    signal.signal(_number, signal.SIG_DFL)
+
+# Hundreds of connections have both their ends in this process.
+_, _most = resource.getrlimit(resource.RLIMIT_NOFILE)
+resource.setrlimit(resource.RLIMIT_NOFILE, (_most, _most))
 
 _SKIPPED_PROOFS = pytest.StashKey[list[str]]()
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import resource
 import signal
 import socket
 import sys
@@ -205,6 +206,22 @@ async def test_process_listens_soon_after_its_start():
     child.process.terminate()
     await child.end()
     assert elapsed_s < 3.0  # half a second on an idle machine; benchmarks measure it
+
+
+async def test_process_opens_as_many_files_as_it_may():
+    """A thousand streams need two thousand; most systems begin with 1,024."""
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (256, limits[1]))
+    try:
+        child = await Child.start()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    child.tell(settings=SETTINGS)
+    child.tell(table=Table())
+    await child.hear()
+    assert resource.prlimit(child.process.pid, resource.RLIMIT_NOFILE) == (limits[1], limits[1])
+    child.process.terminate()
+    await child.end()
 
 
 async def test_process_loads_nothing_heavy():

@@ -10,6 +10,7 @@ import gc
 import logging
 import os
 import platform
+import resource
 import signal
 import socket
 import ssl
@@ -283,6 +284,17 @@ def _explain_listen(settings: GatewaySettings, error: OSError) -> GatewayError:
     return GatewayError(f"cannot listen on {where}: {error.strerror or error}", "is this an address of this machine?")
 
 
+def raise_file_limit(connections: int) -> None:
+    """Let this process open as many files as it may: most systems begin with 1,024, which is 500 streams."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    if most != resource.RLIM_INFINITY and most < connections:
+        wanted = f"the {connections} connections it would take (a stream needs two)"
+        _log.warning(
+            "this process may open %d files, too few for %s; raise the hard limit (LimitNOFILE=)", most, wanted
+        )
+
+
 class Observer(Protocol):
     """Who is told what happens to the process."""
 
@@ -320,6 +332,7 @@ async def run_gateway(
     settings: GatewaySettings, source: TableSource, observer: Observer, board: FigureBoard | None = None
 ) -> None:
     """The same inside a loop. `board`: figures that somebody else counts, for /metrics."""
+    raise_file_limit(settings.connections)
     gateway = Gateway(settings)
     if board is not None:
         gateway.ledger.board = board
