@@ -247,3 +247,13 @@ async def test_bodies_that_are_on_their_way_share_a_bounded_room(sites):
         await until(lambda: site.gateway.in_flight == 1)
         await third.send(request[-10:])
         assert (await third.read()).status == 200
+
+
+async def test_idle_connection_does_not_keep_a_long_head(site):
+    wire = await site.open()
+    assert (await wire.ask(get("/health"))).status == 200
+    (connection,) = site.gateway.connections
+    assert connection._memo is not None
+    for _ in range(2):
+        assert (await wire.ask(get("/health", b"x-long: " + b"x" * 30_000 + b"\r\n"))).status == 200
+        assert connection._memo is None

@@ -23,6 +23,8 @@ from remuda.gateway.waiting import Signal
 if TYPE_CHECKING:
     from remuda.gateway.app import Gateway
 
+_MEMO_BYTES = 4096
+"""Longer heads are not remembered: an idle connection would keep three copies of each."""
 _LINGER_S = 2.0
 _LINGER_BYTES = 1 << 20
 """How much of a refused body is read and thrown away, so that the client reads the answer before it sees a reset."""
@@ -164,7 +166,7 @@ class Connection:
         except BadHead as bad:
             self._refuse_head(bad)
             return None
-        self._memo = HeadMemo(data, head, head.length)
+        self._memo = HeadMemo(data, head, head.length) if end <= _MEMO_BYTES else None
         return head, end
 
     def _await_head(self) -> None:
