@@ -264,9 +264,9 @@ class GeneratedRelay(Relay):
         """What is said has a length of its own."""
         return self._frame_anew()
 
-    def take(self, payload: bytes) -> None:
+    def frame(self, payload: bytes) -> bytes:
         if self.trouble:
-            return
+            return b""
         self.recent.append(payload)
         self.events += payload.count(b"\n\n")
         self.bytes += len(payload)
@@ -274,9 +274,8 @@ class GeneratedRelay(Relay):
             said = self._translation.feed(payload)
         except ValueError as error:
             self.trouble = f"its events make no sense ({error})"
-            return
-        if said:
-            self.write(b"%x\r\n%b\r\n" % (len(said), said) if self.chunked else said)
+            return b""
+        return b"%x\r\n%b\r\n" % (len(said), said) if said and self.chunked else said
 
     def take_chunk(self, chunk: bytes, start: int) -> None:
         """Nothing goes out as it came."""

@@ -1,6 +1,6 @@
 """An engine's answer on its way to the client: one write per read, on the byte level, nothing decoded.
 
-The head is rendered anew when the first bytes of the body are here. Event streams are cut at event ends only: the tail
+The head is rendered anew and goes out with the first bytes of the body. Event streams are cut at event ends only: the tail
 of an unfinished event waits, so that an error can be said in-band if the engine dies. Per read: one count, one write.
 Called by `flow`.
 """
@@ -131,10 +131,8 @@ class Relay:
         """From the head to the last byte."""
         exchange, upstream = self.exchange, self.upstream
         exchange.source = self
-        self.write(render_head(exchange, upstream, self._choose_framing()))
-        first = upstream.take_parts()
-        if first:
-            self.take(first)
+        head = render_head(exchange, upstream, self._choose_framing())
+        self.write(head + self.frame(upstream.take_parts()))
         if upstream.complete:
             self.end()
         else:
@@ -173,17 +171,23 @@ class Relay:
     # ---- from upstream
 
     def take(self, payload: bytes) -> None:
-        """One read's worth of the body: hold back half an event, count, frame, write."""
+        """One read's worth of the body."""
+        framed = self.frame(payload)
+        if framed:
+            self.write(framed)
+
+    def frame(self, payload: bytes) -> bytes:
+        """What the client gets for it: half an event is held back; counted and framed."""
         if self.streams:
             if self.tail or payload[-2:] != b"\n\n":
                 payload = self._cut_event(payload)
-                if not payload:
-                    return
             self.events += payload.count(b"\n\n")
+        if not payload:
+            return b""
         self.recent.append(payload)
         size = len(payload)
         self.bytes += size
-        self.write(b"%x\r\n%b\r\n" % (size, payload) if self.chunked else payload)
+        return b"%x\r\n%b\r\n" % (size, payload) if self.chunked else payload
 
     def take_chunk(self, chunk: bytes, start: int) -> None:
         """One chunk of whole events as it came, payload from `start` on: byte for byte what `take` would make of it."""
