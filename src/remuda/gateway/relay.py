@@ -1,8 +1,8 @@
 """An engine's answer on its way to the client: one write per read, on the byte level, nothing decoded.
 
-The head is rendered anew and goes out with the first bytes of the body. Event streams are cut at event ends only: the tail
-of an unfinished event waits, so that an error can be said in-band if the engine dies. Per read: one count, one write.
-Called by `flow`.
+The head is rendered anew and goes out with the first bytes of the body. Event streams are cut at event ends only: the
+tail of an unfinished event waits, so that an error can be said in-band if the engine dies. Per read: one count, one
+write. Called by `flow`.
 """
 
 import re
