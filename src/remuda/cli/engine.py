@@ -13,6 +13,7 @@ from remuda.cli import output
 if TYPE_CHECKING:
     from types import FrameType
 
+    from remuda.engine.home import Home
     from remuda.engine.inventory import Environment
 
 HEADERS = ("NAME", "VLLM", "BUILD", "PYTHON", "SIZE", "STATE")
@@ -90,7 +91,8 @@ def list_(as_json: bool) -> None:
 def remove(names: tuple[str, ...], superseded: bool, yes: bool) -> None:
     """Delete engines by the NAME that `list` shows; `all` deletes every one.
 
-    Asks first; without a terminal to ask on, --yes is needed. What an engine runs from is not deleted.
+    Asks first; without a terminal to ask on, --yes is needed. What an engine runs from, or a running fleet may start one
+    from, is not deleted.
     """
     from remuda.engine.home import Home
     from remuda.engine.installation import measure_bytes
@@ -98,9 +100,11 @@ def remove(names: tuple[str, ...], superseded: bool, yes: bool) -> None:
 
     if superseded == bool(names):
         raise click.UsageError("give either NAME, `all` or --superseded")
-    chosen = choose(list_environments(Home.from_environment()), names)
+    home = Home.from_environment()
+    chosen = choose(list_environments(home), names)
     for environment in chosen:
         check_unused(environment)
+    _check_no_fleet(home, chosen)
     if not chosen:
         click.echo("nothing to remove", err=True)
         return
@@ -112,6 +116,19 @@ def remove(names: tuple[str, ...], superseded: bool, yes: bool) -> None:
         click.echo(f"removed {environment.path} ({format_size(environment.size_bytes)})")
     if kept_bytes:
         click.echo(f"uv's cache still holds {format_size(kept_bytes)} of it; `uv cache clean` deletes that", err=True)
+
+
+def _check_no_fleet(home: "Home", chosen: "Sequence[Environment]") -> None:
+    """A fleet may be about to start an engine again: no process says so yet."""
+    from remuda.engine.errors import InstallError
+    from remuda.fleet.record import is_claimed
+
+    current = [environment.name for environment in chosen if environment.is_current]
+    if current and is_claimed(home.state):
+        raise InstallError(
+            f"a fleet runs on this machine and starts engines from {current[0]}",
+            "`remuda down` stops it; then remove it",
+        )
 
 
 def choose(found: "Sequence[Environment]", names: Sequence[str]) -> "list[Environment]":

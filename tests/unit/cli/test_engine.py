@@ -17,6 +17,7 @@ from remuda.engine import proc
 from remuda.engine.errors import InstallError
 from remuda.engine.home import Home
 from remuda.engine.installation import environment_path, python_version, write_marker
+from remuda.fleet import record
 
 FAKE_UV = Path(__file__).parents[1] / "engine" / "fake_uv.sh"
 GIB = 1024**3
@@ -126,6 +127,16 @@ def test_when_one_of_several_is_in_use_none_is_removed(home: Home) -> None:
     assert isinstance(refused.exception, InstallError)
     assert refused.exception.message == f"{newer.name} is in use by process {running.pid}"
     assert (older.exists(), newer.exists()) == (True, True)
+
+
+def test_what_a_fleet_may_start_engines_from_stays_even_while_none_runs(home: Home) -> None:
+    older, newer = make_environment(home, is_current=False), make_environment(home)
+    with record.claim_home(home.state):
+        refused = run("remove", newer.name, "--yes")
+        assert run("remove", "--superseded", "--yes").exit_code == 0
+    assert isinstance(refused.exception, InstallError)
+    assert refused.exception.message == f"a fleet runs on this machine and starts engines from {newer.name}"
+    assert (older.exists(), newer.exists()) == (False, True)
 
 
 @pytest.mark.parametrize(
