@@ -91,8 +91,8 @@ def list_(as_json: bool) -> None:
 def remove(names: tuple[str, ...], superseded: bool, yes: bool) -> None:
     """Delete engines by the NAME that `list` shows; `all` deletes every one.
 
-    Asks first; without a terminal to ask on, --yes is needed. What an engine runs from is not deleted, nor what a running
-    fleet may start one from.
+    Asks first; without a terminal to ask on, --yes is needed. What an engine runs from is not deleted, nor what a
+    running fleet may start one from.
     """
     from remuda.engine.home import Home
     from remuda.engine.installation import measure_bytes
