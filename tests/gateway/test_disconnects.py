@@ -94,3 +94,22 @@ async def test_answer_to_a_client_that_closed_right_after_asking_is_not_an_error
         await wire.close()
     await until(lambda: not site.gateway.connections)
     assert set(site.outcomes) <= {"completed", "client_disconnected"}
+
+
+async def test_client_that_leaves_without_having_read_its_answer_aborts_it_upstream(site):
+    async def endless(reply):
+        await reply.begin_stream()
+        while True:
+            await reply.event("x" * 50_000)
+
+    site.engine.default = endless
+    wire = await site.open()
+    wire.writer.transport.pause_reading()
+    await wire.send(complete(stream=True))
+    await until(lambda: site.gateway.connections)
+    connection = next(iter(site.gateway.connections))
+    await until(lambda: connection.transport.get_write_buffer_size() > 64 * 1024)
+    wire.writer.write_eof()
+    await until(lambda: site.outcomes == {"client_disconnected": 1})
+    await until(lambda: site.engine.open_connections == 0)
+    site.assert_nothing_leased()

@@ -94,6 +94,8 @@ class Connection:
                 self.transport.pause_reading()
 
     def eof_received(self) -> bool:
+        if self._exchange is not None:
+            self.transport.abort()  # closing would first wait until all that is written was read
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
