@@ -46,7 +46,8 @@ async def test_client_that_asks_on_without_reading_gets_no_further_answers(site)
     await until(lambda: site.gateway.connections)
     connection = next(iter(site.gateway.connections))
     await until(lambda: connection.transport.get_write_buffer_size() > 64 * 1024)
-    await asyncio.sleep(0.1)
+    size = len(complete())
+    await until(lambda: len(site.engine.requests) * size + len(connection._buffer) == asked * size)  # all have come
     assert connection.transport.get_write_buffer_size() < 1_000_000
     wire.writer.transport.resume_reading()
     for _ in range(asked):

@@ -287,7 +287,8 @@ def _explain_listen(settings: GatewaySettings, error: OSError) -> GatewayError:
 def raise_file_limit(connections: int) -> None:
     """Let this process open as many files as it may: most systems begin with 1,024, which is 500 streams."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    with contextlib.suppress(OSError, ValueError):  # a hard limit above the kernel's own (fs.nr_open): as it was, then
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     if most != resource.RLIM_INFINITY and most < connections:
         wanted = f"the {connections} connections it would take (a stream needs two)"
         _log.warning(

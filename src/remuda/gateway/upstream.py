@@ -55,12 +55,11 @@ _NO_BODY: Final = frozenset({204, 304})
 class AnswerHead:
     """What was made of an answer's head; not changed afterwards, for it serves every answer with the same bytes."""
 
-    __slots__ = ("lines", "status", "streams")
+    __slots__ = ("lines", "status")
 
-    def __init__(self, status: int, lines: bytes, streams: bool) -> None:
+    def __init__(self, status: int, lines: bytes) -> None:
         self.status = status
         self.lines = lines
-        self.streams = streams
 
 
 class AttemptFailed(Exception):  # noqa: N818 - what became of one try
@@ -185,7 +184,6 @@ class Upstream:
         """A whole answer in one read, its head as one that was parsed before: the parser need not see it."""
         self.status = head.status
         self.lines = head.lines
-        self.streams = head.streams
         self.complete = self._keep_alive = True
         self._parts.append(body)
         self.answer.set(self)
@@ -203,7 +201,7 @@ class Upstream:
             return
         if data[:12] == b"HTTP/1.1 %d" % self.status:  # not a 1xx in front of it
             end = data.find(_HEAD_END) + len(_HEAD_END)
-            head = AnswerHead(self.status, self.lines, self.streams)
+            head = AnswerHead(self.status, self.lines)
             self.engine.answer_memo = HeadMemo(data[:end], head, int(length))
 
     def _parse(self, data: bytes) -> None:
