@@ -8,12 +8,12 @@ make up). So the terminal itself is looked at, too.
 """
 
 import asyncio
+import contextlib
 import errno
 import functools
 import os
 import select
 import signal
-import sys
 from collections.abc import Callable
 
 from remuda.engine.home import Home
@@ -53,14 +53,24 @@ async def _serve(plan: FleetPlan, home: Home, emit: events.Emit) -> None:
         if signal.getsignal(number) is not signal.SIG_IGN:  # nohup asks to outlive the terminal
             loop.add_signal_handler(number, supervisor.interrupt, reason)
     watcher = None
-    if os.isatty(sys.stdout.fileno()) and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+    terminal = _find_terminal()
+    if terminal is not None and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
         gone = functools.partial(supervisor.request_stop, _REASONS[signal.SIGHUP])  # a signal as well must not cut
-        watcher = asyncio.create_task(watch_terminal(sys.stdout.fileno(), gone))
+        watcher = asyncio.create_task(watch_terminal(terminal, gone))
     try:
         await supervisor.run()
     finally:
         if watcher is not None:
             watcher.cancel()
+
+
+def _find_terminal() -> int | None:
+    """The terminal that this process belongs to; one of another session (`setsid`) is not ours to end with."""
+    for fd in (0, 1, 2):
+        with contextlib.suppress(OSError):
+            os.tcgetpgrp(fd)
+            return fd
+    return None
 
 
 async def watch_terminal(fd: int, gone: Callable[[], None], look_s: float = TERMINAL_LOOK_S) -> None:

@@ -8,6 +8,7 @@ Knows how engines are asked (`scrape`) and which metrics there are; not how the 
 """
 
 import asyncio
+import logging
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass
@@ -17,6 +18,8 @@ from remuda.observe import metrics
 from remuda.observe.figures import Figures, Series, pack_figures
 from remuda.observe.metrics import Labels, Metric
 from remuda.vllm.metrics import EngineMetrics
+
+_log = logging.getLogger("remuda.fleet")
 
 LOOK_S = 5.0
 """Prometheus asks every 15 s as a rule, so it never sees the same figures twice."""
@@ -70,7 +73,10 @@ async def keep_telling(
     """Look and tell, until cancelled."""
     lookout = Lookout(fetch)
     while True:
-        tell(await lookout.look(tuple(list_engines())))
+        try:
+            tell(await lookout.look(tuple(list_engines())))
+        except Exception:  # noqa: BLE001 - reason: what a page shows must not end a fleet that serves
+            _log.exception("the engines' figures could not be told")
         await asyncio.sleep(look_s)
 
 

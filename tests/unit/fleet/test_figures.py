@@ -3,6 +3,8 @@
 import asyncio
 from dataclasses import replace
 
+import pytest
+
 from remuda.engine.status import EngineState, EngineStatus
 from remuda.fleet.figures import KEPT_LOOKS, Lookout, describe_engines, keep_telling
 from remuda.observe import metrics
@@ -126,4 +128,19 @@ async def test_engines_are_looked_at_again_and_again() -> None:
     async with asyncio.timeout(5):
         while metrics.ENGINE_RUNNING.name not in (await told.get()).series:
             pass
+    telling.cancel()
+
+
+async def test_a_look_that_fails_ends_nothing_and_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    told: asyncio.Queue[Figures] = asyncio.Queue()
+    fails = iter([True])
+
+    async def fetch(_engine_id: str, _url: str) -> EngineMetrics | None:
+        if next(fails, False):
+            raise KeyError("a bug")
+        return SEEN
+
+    telling = asyncio.create_task(keep_telling(fetch, lambda: [READY], told.put_nowait, look_s=0.0))
+    assert metrics.ENGINE_RUNNING.name in (await asyncio.wait_for(told.get(), 5)).series
+    assert [record.message for record in caplog.records] == ["the engines' figures could not be told"]
     telling.cancel()
