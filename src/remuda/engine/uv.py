@@ -96,7 +96,7 @@ def run_uv(uv: Path, arguments: Sequence[str], on_line: Callable[[str], None], e
             for line in process.stdout:
                 lines.append(line.rstrip())
                 on_line(lines[-1])
-        except BaseException:
+        except BaseException:  # a Ctrl-C, too, must not leave it behind
             _end_group(process.pid)
             raise
     if process.returncode != 0:
