@@ -17,8 +17,23 @@ COMPILED = (
     *(
         f"remuda/gateway/{name}.py"
         for name in (
-            "ask", "engines", "exchange", "flow", "forward", "generate", "head_memo", "ledger", "listen",
-            "relay", "request_body", "request_head", "resolve", "routes", "tracing", "upstream", "waiting",
+            "flow",
+            "head_memo",
+            "waiting",
+            "api/ask",
+            "api/routes",
+            "http/body",
+            "http/connection",
+            "http/exchange",
+            "http/head",
+            "record/ids",
+            "record/ledger",
+            "serving/choose",
+            "serving/directory",
+            "serving/forward",
+            "serving/generate",
+            "serving/relay",
+            "upstream/connection",
         )
     ),
     "remuda/observe/metrics.py",

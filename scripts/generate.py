@@ -15,7 +15,7 @@ from pathlib import Path
 
 import yaml
 
-from remuda.gateway.reference import render_errors_page, render_generate_page
+from remuda.gateway.api.reference import render_errors_page, render_generate_page
 from remuda.observe.reference import render_metrics_page
 from remuda.spec.crd import crd
 from remuda.spec.reference import render_reference

@@ -10,8 +10,8 @@ from msgspec.structs import replace
 from tests.gateway.conftest import open_site, route_to
 from tests.gateway.wire import complete, get, post
 
+from remuda.gateway.access.keys import hash_key, make_key
 from remuda.gateway.errors import GatewayError
-from remuda.gateway.keys import hash_key, make_key
 from remuda.gateway.table import KeyRecord, Table
 
 KEY = make_key("blue", "k1")

@@ -11,8 +11,8 @@ from tests.gateway.test_drain import SETTINGS, Child
 
 from remuda.fleet.gateway_child import GatewayChild, GatewayState
 from remuda.fleet.pulse import Pulse
-from remuda.gateway.control import ControlSocket
 from remuda.gateway.settings import GatewaySettings
+from remuda.gateway.supervised import ControlSocket
 from remuda.gateway.table import Table
 
 DEADLINE_S = 30.0

@@ -226,7 +226,7 @@ async def test_process_opens_as_many_files_as_it_may():
 
 async def test_process_loads_nothing_heavy():
     script = (
-        "import sys, remuda.gateway.control, uvloop\n"
+        "import sys, remuda.gateway.supervised, uvloop\n"
         "heavy = {'pydantic', 'httpx', 'click', 'rich', 'yaml', 'prometheus_client'} & set(sys.modules)\n"
         "print(sorted(heavy))"
     )

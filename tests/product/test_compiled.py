@@ -13,7 +13,7 @@ def test_compiled_gateway_passes_the_gateways_tests():
         python = compiled_env.make_environment()
     except compiled_env.CannotCompileError as problem:
         pytest.skip(f"the compiled gateway was NOT tested: {problem}")
-    look = "import remuda.gateway.relay as r; print(r.__file__)"
+    look = "import remuda.gateway.serving.relay as r; print(r.__file__)"
     assert subprocess.check_output([python, "-P", "-c", look], text=True, cwd=ROOT).strip().endswith(".so")
     # What mypyc makes of `await` throws in the old way, which Python 3.12 and later frown upon.
     ignored = "ignore:the (type, exc, tb) signature of throw:DeprecationWarning"

@@ -18,7 +18,7 @@ def command(files: tuple[Path, ...], port: int | None) -> None:
     from remuda.fleet.plan import plan_fleet
     from remuda.fleet.ports import require_free_port
     from remuda.gateway import standalone
-    from remuda.gateway.tenant_store import TenantStore
+    from remuda.gateway.access.tenant_store import TenantStore
 
     store = TenantStore.of_machine(Home.from_environment().state)
     plan = plan_fleet(files, port, store.records())

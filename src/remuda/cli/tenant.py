@@ -15,7 +15,7 @@ from remuda.cli import output
 from remuda.errors import RemudaError
 
 if TYPE_CHECKING:
-    from remuda.gateway.tenant_store import NewKey, StoredKey, StoredTenant, TenantStore
+    from remuda.gateway.access.tenant_store import NewKey, StoredKey, StoredTenant, TenantStore
 
 DAY_S = 86_400.0
 OPEN_NOTE = "no tenants: a gateway that is started now is open, and serves only this machine"
@@ -72,7 +72,7 @@ def create(name: str, models: tuple[str, ...], expires: float | None) -> None:
 @click.option("--yaml", "as_yaml", is_flag=True, help="As Tenant documents for Kubernetes: hashes, never keys.")
 def list_tenants(as_json: bool, as_yaml: bool) -> None:
     """List tenants and their keys. The keys themselves are not kept, so they cannot be shown."""
-    from remuda.gateway.tenant_store import render_tenant
+    from remuda.gateway.access.tenant_store import render_tenant
 
     store = _open_store()
     tenants = store.read()
@@ -119,7 +119,7 @@ def revoke(name: str, key_name: str | None, yes: bool) -> None:
 
 def _open_store() -> "TenantStore":
     from remuda.engine.home import Home
-    from remuda.gateway.tenant_store import TenantStore
+    from remuda.gateway.access.tenant_store import TenantStore
 
     return TenantStore.of_machine(Home.from_environment().state)
 
@@ -130,7 +130,7 @@ def _check_lifetime(expires: float | None) -> None:
 
 
 def _print_key(made: "NewKey") -> None:
-    from remuda.gateway.tenant_store import render_instant
+    from remuda.gateway.access.tenant_store import render_instant
 
     until = f", good until {render_instant(made.expires_s)}" if made.expires_s is not None else ""
     click.echo(f"key {made.name} of tenant {made.tenant}{until}; it is shown only now:", err=True)
@@ -138,7 +138,7 @@ def _print_key(made: "NewKey") -> None:
 
 
 def _rows(tenant: "StoredTenant", now_s: float) -> list[tuple[str, str, str, str, str]]:
-    from remuda.gateway.tenant_store import render_instant
+    from remuda.gateway.access.tenant_store import render_instant
 
     models = ", ".join(tenant.models) or "all"
     rows = []
@@ -150,7 +150,7 @@ def _rows(tenant: "StoredTenant", now_s: float) -> list[tuple[str, str, str, str
 
 
 def _tenant_as_json(tenant: "StoredTenant", now_s: float) -> dict[str, object]:
-    from remuda.gateway.tenant_store import render_instant
+    from remuda.gateway.access.tenant_store import render_instant
 
     keys = [
         {

@@ -34,7 +34,7 @@ def command(files: tuple[Path, ...], detach: bool, port: int | None, dry_run: bo
     """
     from remuda.engine.home import Home
     from remuda.fleet.plan import plan_fleet
-    from remuda.gateway.tenant_store import TenantStore
+    from remuda.gateway.access.tenant_store import TenantStore
 
     home = Home.from_environment()
     plan = plan_fleet(files, port, TenantStore.of_machine(home.state).records())

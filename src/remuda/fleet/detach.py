@@ -115,7 +115,7 @@ class Report:
 def main(arguments: Sequence[str]) -> int:
     """The detached process: read the order, serve, report."""
     from remuda.fleet import app, plan
-    from remuda.gateway.tenant_store import TenantStore
+    from remuda.gateway.access.tenant_store import TenantStore
 
     channel = socket.socket(fileno=int(arguments[arguments.index("--fd") + 1]))
     os.set_inheritable(channel.fileno(), False)

@@ -25,7 +25,7 @@ from remuda.fleet.plan import FleetPlan
 from remuda.fleet.processes import ProcessId, fetch_process_id
 from remuda.fleet.scrape import Scraper
 from remuda.fleet.snapshot import FleetSnapshot
-from remuda.gateway.tenant_store import TenantStore
+from remuda.gateway.access.tenant_store import TenantStore
 
 CUT_S = 10.0  # after a second Ctrl-C: SIGKILL and reaping take milliseconds, a loaded machine longer
 FOLLOWER_S = 2.0  # for `remuda down` to read the last events

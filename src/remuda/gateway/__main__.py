@@ -9,7 +9,7 @@ def main() -> int:
     """The one argument is an inherited descriptor."""
     match sys.argv[1:]:
         case ["--fd", number] if number.isdecimal():
-            from remuda.gateway.control import run_from_socket
+            from remuda.gateway.supervised import run_from_socket
 
             return run_from_socket(int(number))
         case ["--plan", number] if number.isdecimal():

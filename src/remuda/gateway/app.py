@@ -20,19 +20,20 @@ from time import monotonic
 from typing import Protocol, cast
 
 import remuda
-from remuda.gateway import answers, cors
-from remuda.gateway.ask import FieldRules
-from remuda.gateway.engines import Directory
+from remuda.gateway.access.keys import ANONYMOUS, KeyRefusal, KeyRing, Principal
+from remuda.gateway.api import problems
+from remuda.gateway.api.ask import FieldRules
+from remuda.gateway.api.pages import Page
+from remuda.gateway.deadlines import Sweeper, Timed
 from remuda.gateway.errors import GatewayError
-from remuda.gateway.exchange import Exchange, Refused
-from remuda.gateway.health import HealthChecker
-from remuda.gateway.keys import ANONYMOUS, KeyRefusal, KeyRing, Principal
-from remuda.gateway.ledger import Ledger
-from remuda.gateway.listen import Connection
-from remuda.gateway.pages import Page
-from remuda.gateway.request_head import HeadLimits, RequestHead
+from remuda.gateway.http import cors
+from remuda.gateway.http.connection import Connection
+from remuda.gateway.http.exchange import Exchange, Refused
+from remuda.gateway.http.head import HeadLimits, RequestHead
+from remuda.gateway.record.ledger import Ledger
+from remuda.gateway.serving.directory import Directory
+from remuda.gateway.serving.health import HealthChecker
 from remuda.gateway.settings import GatewaySettings, check_exposure, wants_keys
-from remuda.gateway.sweeper import Sweeper, Timed
 from remuda.gateway.table import Table, resolve_key_models
 from remuda.observe.figures import FigureBoard
 from remuda.observe.logs import Access, AccessLog, configure_logging
@@ -105,9 +106,9 @@ class Gateway:
         if head.origin is not None:
             self.cors.meet(exchange)
         if self.draining and head.path not in _WHILE_DRAINING:
-            raise Refused(answers.SHUTTING_DOWN)
+            raise Refused(problems.SHUTTING_DOWN)
         if self.in_flight > self._most_in_flight:
-            raise Refused(answers.overloaded("any", 1))
+            raise Refused(problems.overloaded("any", 1))
 
     def authenticate(self, exchange: Exchange, route: Route | Page) -> Principal:
         """Who asks. Pages for probes are open; everything else wants a key when keys are wanted."""
@@ -129,7 +130,7 @@ class Gateway:
         principal = self.keys.check(head.authorization, head.x_api_key, time.time())
         if isinstance(principal, KeyRefusal):
             self.ledger.count_refused_key(principal.value)
-            raise Refused(answers.KEY_REFUSED[principal])
+            raise Refused(problems.KEY_REFUSED[principal])
         return principal
 
     def reserve_body(self, size: int) -> bool:

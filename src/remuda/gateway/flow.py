@@ -6,13 +6,13 @@ The coroutine is driven by the protocol callbacks themselves (`waiting`): a step
 
 from typing import TYPE_CHECKING
 
-from remuda.gateway.ask import parse_ask
-from remuda.gateway.exchange import ClientGone, Exchange, Refused
-from remuda.gateway.forward import Request, forward
-from remuda.gateway.pages import Page
-from remuda.gateway.relay import relay
-from remuda.gateway.resolve import choose_model
-from remuda.gateway.routes import resolve_route
+from remuda.gateway.api.ask import parse_ask
+from remuda.gateway.api.pages import Page
+from remuda.gateway.api.routes import resolve_route
+from remuda.gateway.http.exchange import ClientGone, Exchange, Refused
+from remuda.gateway.serving.choose import choose_model
+from remuda.gateway.serving.forward import Request, forward
+from remuda.gateway.serving.relay import relay
 from remuda.policy.outcome import Outcome
 
 if TYPE_CHECKING:

@@ -15,10 +15,10 @@ from typing import NoReturn
 import msgspec
 
 from remuda.gateway import app
+from remuda.gateway.access.tenant_store import TenantStore
 from remuda.gateway.errors import GatewayError
 from remuda.gateway.settings import GatewaySettings
 from remuda.gateway.table import Table
-from remuda.gateway.tenant_store import TenantStore
 
 OPTION = "--plan"
 

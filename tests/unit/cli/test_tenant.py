@@ -9,7 +9,7 @@ from remuda import spec
 from remuda.cli import output
 from remuda.cli.main import run_command
 from remuda.cli.tenant import command
-from remuda.gateway.keys import KEY_PATTERN
+from remuda.gateway.access.keys import KEY_PATTERN
 
 
 @pytest.fixture(autouse=True)

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from remuda.engine import logfile
 from remuda.engine.logfile import EngineLog
-from remuda.gateway.keys import make_key
+from remuda.gateway.access.keys import make_key
 
 
 def test_lines_are_whole_whatever_the_chunks_and_carriage_returns_end_them(tmp_path):

@@ -23,9 +23,9 @@ from remuda.fleet.gateway_child import GatewayState
 from remuda.fleet.plan import FleetPlan
 from remuda.fleet.record import is_claimed, read_record
 from remuda.fleet.supervisor import Supervisor
+from remuda.gateway.access.tenant_store import TenantStore
 from remuda.gateway.settings import GatewaySettings
 from remuda.gateway.table import ModelRoute, Table
-from remuda.gateway.tenant_store import TenantStore
 
 DOUBLE = (sys.executable, str(Path(__file__).with_name("speaking_gateway.py")), "--fd")
 DEADLINE_S = 20.0

@@ -1,0 +1,238 @@
+"""The head of a request: bytes to a checked value, or the status that refuses it.
+
+Stricter than llhttp on purpose. Two parsers that read one request differently are how requests are smuggled, so
+whatever RFC 9112 lets a recipient repair is refused here: bare CR or LF, folded lines, a space before the colon,
+control characters, two Content-Lengths, Content-Length with Transfer-Encoding, absolute-form and CONNECT. One regular
+expression decides the whole grammar at C speed; a test checks that llhttp reads every accepted head alike.
+
+Does not know connections, routes or bodies. Called by `listen` with the bytes it has; the result does
+not depend on how they arrived.
+"""
+
+import re
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from remuda.gateway.access.keys import Principal
+    from remuda.gateway.api.pages import Page
+    from remuda.vllm.routes import Route
+
+_TOKEN: Final = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]++"
+_HEAD: Final = re.compile(
+    rb"([A-Z]{1,20}+) ([!-~\x80-\xff]++) HTTP/1\.([01])\r\n((?:" + _TOKEN + rb":[\t -~\x80-\xff]*+\r\n)*+)\r\n"
+)
+_LONE: Final = re.compile(rb"\r(?!\n|\Z)|(?<!\r)\n|\0")
+"""A CR or LF alone, or NUL: no further byte can make this a head."""
+_VERSION: Final = re.compile(rb"[^ ]+ [^ ]+ HTTP/\d(?:\.\d)?\Z")
+_DIGITS: Final = re.compile(rb"[0-9]{1,18}\Z")
+_METHODS: Final = frozenset({b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS"})
+
+HEAD_END: Final = b"\r\n\r\n"
+
+# What the gateway reads itself. Everything not named in _OURS is forwarded.
+_OURS: Final[dict[bytes, str | None]] = {
+    b"host": "host",
+    b"content-length": "content_length",
+    b"transfer-encoding": "transfer_encoding",
+    b"connection": "connection",
+    b"expect": "expect",
+    b"authorization": "authorization",
+    b"x-api-key": "x_api_key",
+    b"x-request-id": "request_id",
+    b"traceparent": "traceparent",
+    b"origin": "origin",
+    b"x-remuda-capability": "capability",
+    b"upgrade": "upgrade",
+    # Dropped: hop-by-hop, or not an engine's business. Answers must come uncompressed for markers to be seen.
+    b"keep-alive": None,
+    b"proxy-connection": None,
+    b"proxy-authorization": None,
+    b"te": None,
+    b"trailer": None,
+    b"cookie": None,
+    b"accept-encoding": None,
+    b"http2-settings": None,
+    b"x-data-parallel-rank": None,
+}
+_ONCE: Final = frozenset({b"host", b"content-length", b"transfer-encoding", b"authorization", b"x-api-key"})
+
+
+class BadHead(Exception):  # noqa: N818 - it is a verdict on the client's bytes
+    """Refused, with the status that says so. The connection cannot be used further."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+        self.message = message
+
+
+class RequestHead:
+    """A checked head. Not changed after parsing, for a connection reuses it when the same bytes come again.
+
+    `block` are whole header lines for the engine, rendered; the named fields are the gateway's. `route`, `caller`,
+    `ring` and `checked_s` are what the flow found out about exactly these bytes, so that it need not find out again.
+    """
+
+    authorization: bytes | None = None
+    capability: bytes | None = None
+    connection: bytes | None = None
+    content_length: bytes | None = None
+    content_type: bytes | None = None
+    expect: bytes | None = None
+    host: bytes | None = None
+    origin: bytes | None = None
+    request_id: bytes | None = None
+    traceparent: bytes | None = None
+    transfer_encoding: bytes | None = None
+    upgrade: bytes | None = None
+    x_api_key: bytes | None = None
+    block: bytes = b""
+    length: int = 0
+    route: "Route | Page | None" = None
+    caller: "Principal | None" = None
+    ring: object = None
+    checked_s: float = 0.0
+
+    def __init__(self, method: bytes, target: bytes, minor: int) -> None:
+        self.method = method
+        self.target = target
+        self.path = target.partition(b"?")[0]
+        self.minor = minor
+        self.keep_alive = minor == 1
+        self.forwarded: list[bytes] = []
+
+
+class HeadLimits:
+    """The three bounds on a head, from the settings."""
+
+    __slots__ = ("head_bytes", "header_count", "url_bytes")
+
+    def __init__(self, head_bytes: int, header_count: int, url_bytes: int) -> None:
+        self.head_bytes = head_bytes
+        self.header_count = header_count
+        self.url_bytes = url_bytes
+
+
+def find_head_end(data: bytes, limits: HeadLimits) -> int:
+    """Where the body begins; 0 while more bytes are needed. Refuses what can no longer become a head."""
+    end = data.find(HEAD_END, 0, limits.head_bytes + 4)
+    if end >= 0:
+        return end + 4
+    _refuse_hopeless(data, limits)
+    return 0
+
+
+def _refuse_hopeless(data: bytes, limits: HeadLimits) -> None:
+    line_end = data.find(b"\r\n")
+    if (line_end < 0 and len(data) > limits.url_bytes + 40) or line_end > limits.url_bytes + 40:
+        raise BadHead(414, f"the request line is longer than {limits.url_bytes} bytes")
+    if len(data) > limits.head_bytes:
+        raise BadHead(431, f"the request's headers are longer than {limits.head_bytes} bytes")
+    if _LONE.search(data) is not None:
+        raise BadHead(400, "the request's head has a bare CR, a bare LF or a NUL in it")
+    if data and not data[:1].isupper():
+        raise BadHead(400, "this is not an HTTP/1 request")
+
+
+def parse_head(head: bytes, limits: HeadLimits) -> RequestHead:
+    """Check `head` (request line to empty line) and sort its headers."""
+    match = _HEAD.fullmatch(head)
+    if match is None:
+        raise _explain(head, limits)
+    method, target, minor, block = match.groups()
+    if len(target) > limits.url_bytes:
+        raise BadHead(414, f"the URL is longer than {limits.url_bytes} bytes")
+    parsed = RequestHead(method, target, 1 if minor == b"1" else 0)
+    lines = block.split(b"\r\n")
+    lines.pop()
+    if len(lines) > limits.header_count:
+        raise BadHead(431, f"more than {limits.header_count} headers")
+    _sort_headers(parsed, lines)
+    _check_request(parsed)
+    _check_framing(parsed)
+    if parsed.forwarded:
+        parsed.block = b"\r\n".join(parsed.forwarded) + b"\r\n"
+    return parsed
+
+
+def _sort_headers(head: RequestHead, lines: list[bytes]) -> None:
+    forwarded = head.forwarded
+    ours = _OURS
+    for line in lines:
+        name, _, value = line.partition(b":")
+        name = name.lower()
+        if name not in ours:
+            forwarded.append(line)
+            if name == b"content-type":
+                head.content_type = value.strip()
+            continue
+        field = ours[name]
+        if field is None:
+            continue
+        before = getattr(head, field)
+        if before is not None:
+            if name in _ONCE:
+                raise BadHead(400, f"the header {name.decode()} stands there twice")
+            value = before + b"," + value
+        setattr(head, field, value.strip(b" \t"))
+
+
+def _check_request(head: RequestHead) -> None:
+    if head.method not in _METHODS:
+        raise BadHead(501, f"the method {head.method.decode()} is not served here")
+    if head.target[0] != 0x2F and not (head.target == b"*" and head.method == b"OPTIONS"):
+        raise BadHead(400, "the request target must be a path: this is not a forward proxy")
+    if not head.target.isascii():
+        raise BadHead(400, "the request target has bytes outside ASCII; percent-encode them")
+    if head.host is None and head.minor == 1:
+        raise BadHead(400, "the Host header is missing")
+    if head.connection is not None:
+        _apply_connection(head, head.connection)
+    if head.upgrade is not None and head.connection is not None and b"upgrade" in head.connection.lower():
+        raise BadHead(501, "protocol upgrades are not served here")
+
+
+def _check_framing(head: RequestHead) -> None:
+    """How long the body is must have exactly one reading."""
+    if head.content_length is not None:
+        if _DIGITS.match(head.content_length) is None:
+            raise BadHead(400, "Content-Length is not a number")
+        head.length = int(head.content_length)
+    if head.transfer_encoding is None:
+        return
+    if head.content_length is not None:
+        raise BadHead(400, "Content-Length and Transfer-Encoding together")
+    if head.minor == 0:
+        raise BadHead(400, "Transfer-Encoding does not exist in HTTP/1.0")
+    if head.transfer_encoding.lower() != b"chunked":
+        raise BadHead(501, "the only transfer encoding served here is chunked")
+
+
+def _apply_connection(head: RequestHead, value: bytes) -> None:
+    value = value.lower()
+    if value == b"keep-alive":
+        head.keep_alive = True
+        return
+    named = {token.strip(b" \t") for token in value.split(b",")}
+    if b"close" in named:
+        head.keep_alive = False
+    elif b"keep-alive" in named:
+        head.keep_alive = True
+    if head.forwarded:
+        head.forwarded = [line for line in head.forwarded if line.partition(b":")[0].lower() not in named]
+
+
+def _explain(head: bytes, limits: HeadLimits) -> BadHead:
+    """Why the grammar did not match: slow, and only for people."""
+    line, _, rest = head.partition(b"\r\n")
+    if len(line) > limits.url_bytes + 40:
+        return BadHead(414, f"the URL is longer than {limits.url_bytes} bytes")
+    if _LONE.search(head) is not None:
+        return BadHead(400, "the request's head has a bare CR, a bare LF or a NUL in it")
+    if _VERSION.match(line) and not line.endswith((b" HTTP/1.1", b" HTTP/1.0")):
+        return BadHead(505, "only HTTP/1.1 and HTTP/1.0 are served here")
+    if rest.startswith((b" ", b"\t")) or b"\r\n " in rest or b"\r\n\t" in rest:
+        return BadHead(400, "a header is folded over two lines")
+    if not re.fullmatch(rb"[A-Z]{1,20} [!-~\x80-\xff]+ HTTP/1\.[01]", line):
+        return BadHead(400, "the request line is malformed")
+    return BadHead(400, "a header is malformed")
