@@ -21,14 +21,16 @@ from typing import Protocol, cast
 
 import remuda
 from remuda.gateway.access.keys import ANONYMOUS, KeyRefusal, KeyRing, Principal
+from remuda.gateway.access.refusals import KEY_REFUSED
 from remuda.gateway.api import problems
 from remuda.gateway.api.ask import FieldRules
-from remuda.gateway.api.pages import Page
+from remuda.gateway.api.problems import Refused
+from remuda.gateway.api.routes import Page
 from remuda.gateway.deadlines import Sweeper, Timed
 from remuda.gateway.errors import GatewayError
 from remuda.gateway.http import cors
 from remuda.gateway.http.connection import Connection
-from remuda.gateway.http.exchange import Exchange, Refused
+from remuda.gateway.http.exchange import Exchange
 from remuda.gateway.http.head import HeadLimits, RequestHead
 from remuda.gateway.record.ledger import Ledger
 from remuda.gateway.serving.directory import Directory
@@ -130,7 +132,7 @@ class Gateway:
         principal = self.keys.check(head.authorization, head.x_api_key, time.time())
         if isinstance(principal, KeyRefusal):
             self.ledger.count_refused_key(principal.value)
-            raise Refused(problems.KEY_REFUSED[principal])
+            raise Refused(KEY_REFUSED[principal])
         return principal
 
     def reserve_body(self, size: int) -> bool:

@@ -7,11 +7,12 @@ The coroutine is driven by the protocol callbacks themselves (`waiting`): a step
 from typing import TYPE_CHECKING
 
 from remuda.gateway.api.ask import parse_ask
-from remuda.gateway.api.pages import Page
-from remuda.gateway.api.routes import resolve_route
-from remuda.gateway.http.exchange import ClientGone, Exchange, Refused
+from remuda.gateway.api.problems import Refused
+from remuda.gateway.api.routes import Page, resolve_route
+from remuda.gateway.http.exchange import ClientGone, Exchange
 from remuda.gateway.serving.choose import choose_model
 from remuda.gateway.serving.forward import Request, forward
+from remuda.gateway.serving.pages import ANSWERS
 from remuda.gateway.serving.relay import relay
 from remuda.policy.outcome import Outcome
 
@@ -24,11 +25,11 @@ async def serve(gateway: "Gateway", exchange: Exchange) -> None:
     limit = gateway.settings.body_bytes
     try:
         gateway.admit(exchange)  # not too many, not while draining; browsers by CORS
-        route = resolve_route(exchange.head)  # the allow-list, or a page of our own
+        route = resolve_route(exchange.head.method, exchange.head.path)  # the allow-list, or a page of our own
         exchange.route_name = route.name
         caller = gateway.authenticate(exchange, route)  # before a byte of the body is read
         if isinstance(route, Page):
-            outcome = await route.answer(gateway, exchange, caller)
+            outcome = await ANSWERS[route](gateway, exchange, caller)
         else:
             body = exchange.take_body(limit) or await exchange.read_body(limit)
             ask = parse_ask(route, body, exchange.head, gateway.field_rules)

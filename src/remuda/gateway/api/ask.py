@@ -13,7 +13,7 @@ import msgspec
 
 from remuda.gateway.api import problems
 from remuda.gateway.api.forms import find_form_field, replace_form_field
-from remuda.gateway.http.exchange import Refused
+from remuda.gateway.api.problems import Refused
 from remuda.gateway.http.head import RequestHead
 from remuda.policy.route import estimate_prompt_tokens
 from remuda.vllm import client_fields

@@ -16,7 +16,6 @@ from typing import Self
 
 import msgspec
 
-from remuda.gateway.access.keys import KeyRefusal
 from remuda.policy.outcome import Outcome
 
 
@@ -236,9 +235,17 @@ class Problem:
         return b"data: " + self.body(request_id) + b"\n\ndata: [DONE]\n\n"
 
 
+class Refused(Exception):  # noqa: N818 - it carries an answer, not an accident
+    """Ends a request with an answer of the gateway's own. `status` replaces the status of the problem's code."""
+
+    def __init__(self, problem: Problem, status: int | None = None) -> None:
+        super().__init__(problem.message)
+        self.problem = problem
+        self.status = status
+
+
 LONGEST_QUOTE = 200
 LONGEST_ENGINE_WORDS = 1_000
-_CHALLENGE = (("www-authenticate", 'Bearer realm="remuda"'),)
 
 
 def cut(text: str, longest: int = LONGEST_QUOTE) -> str:
@@ -329,8 +336,25 @@ def overloaded(model: str, retry_after_s: int) -> Problem:
     return Problem(Code.OVERLOADED, message, headers=(("retry-after", str(retry_after_s)),))
 
 
-def gateway_full(limit: int, retry_after_s: int = 1) -> Problem:
-    message = f"The gateway has as many requests as it takes ({limit}). Try again in {retry_after_s} s."
+def gateway_full_of_requests(limit: int, retry_after_s: int = 1) -> Problem:
+    """More requests at once than the gateway takes, whatever their models."""
+    return _gateway_full(f"already answers {limit} requests, which is its limit", retry_after_s)
+
+
+def gateway_full_of_connections(limit: int, retry_after_s: int = 1) -> Problem:
+    """More connections than the gateway takes. The refused connection closes."""
+    full = _gateway_full(f"already has {limit} connections, which is its limit", retry_after_s)
+    return Problem(full.code, full.message, headers=(*full.headers, ("connection", "close")))
+
+
+def gateway_full_of_bodies(limit_bytes: int, retry_after_s: int = 1) -> Problem:
+    """The bodies of all requests together would take more memory than the gateway gives them."""
+    detail = f"has no room for this body: the bodies of all requests together may take {limit_bytes} bytes"
+    return _gateway_full(detail, retry_after_s)
+
+
+def _gateway_full(detail: str, retry_after_s: int) -> Problem:
+    message = f"The gateway {detail}. Try again in {retry_after_s} s."
     return Problem(Code.OVERLOADED, message, headers=(("retry-after", str(retry_after_s)),))
 
 
@@ -375,22 +399,3 @@ SHUTTING_DOWN = Problem(
 )
 INTERNAL_ERROR = Problem(Code.INTERNAL_ERROR, "The gateway failed. Its log has the cause under this request id.")
 ASK_FOR_OBJECT = Problem(Code.INVALID_JSON, "The request body must be a JSON object.")
-
-KEY_REFUSED: dict[KeyRefusal, Problem] = {
-    KeyRefusal.MISSING: Problem(
-        Code.MISSING_API_KEY,
-        "No API key was sent. Send it as `Authorization: Bearer rk_…` or `x-api-key: rk_…`.",
-        headers=_CHALLENGE,
-    ),
-    KeyRefusal.MALFORMED: Problem(
-        Code.INVALID_API_KEY,
-        "What was sent is not an API key of this gateway (they begin with rk_).",
-        headers=_CHALLENGE,
-    ),
-    KeyRefusal.UNKNOWN: Problem(Code.INVALID_API_KEY, "The API key is not known here.", headers=_CHALLENGE),
-    KeyRefusal.EXPIRED: Problem(
-        Code.EXPIRED_API_KEY, "The API key has expired. Ask for a new one.", headers=_CHALLENGE
-    ),
-    KeyRefusal.DISABLED: Problem(Code.TENANT_DISABLED, "The tenant of this API key is disabled."),
-}
-"""What is answered to each refusal of a key."""

@@ -1,32 +1,52 @@
-"""Which route a head asks for: one of the engines', or a page of our own. The rest is refused, with what there is.
+"""Which route a request asks for: a route of the engines, or a page of the gateway's own. Everything else is refused.
 
-Only exact paths pass: nothing is decoded or normalised before the look-up, so there is nothing to trick. Does not know
-models. Called by `flow`.
+Only exact paths match: nothing is decoded or normalised before the look-up, so no spelling of a path can trick it.
+Does not know models, keys, or what a page answers.
 """
 
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
-from remuda.gateway.access.keys import Principal
 from remuda.gateway.api import problems
-from remuda.gateway.api.pages import (
-    Page,
-    answer_health,
-    answer_metrics,
-    answer_model,
-    answer_model_ready,
-    answer_models,
-    answer_ready,
-)
-from remuda.gateway.http.cors import preflight_lines
-from remuda.gateway.http.exchange import Exchange, Refused
-from remuda.gateway.http.head import RequestHead
-from remuda.gateway.serving.generate import answer_batch, answer_generate
-from remuda.policy.outcome import Outcome
+from remuda.gateway.api.problems import Refused
 from remuda.vllm import routes as engine_routes
 from remuda.vllm.routes import METHODS_BY_PATH, Route
 
-if TYPE_CHECKING:
-    from remuda.gateway.app import Gateway
+
+class Page:
+    """One page of the gateway's own. Two pages are the same only if they are the same object.
+
+    `name` is the label in metrics and logs. `open` means that the page needs no API key.
+    """
+
+    __slots__ = ("name", "open")
+
+    def __init__(self, name: str, *, open: bool = False) -> None:  # noqa: A002 - the word that users read
+        self.name = name
+        self.open = open
+
+
+HEALTH: Final = Page("health", open=True)
+READY: Final = Page("ready", open=True)
+MODEL_READY: Final = Page("ready", open=True)
+METRICS: Final = Page("metrics")
+MODELS: Final = Page("models")
+MODEL: Final = Page("models")
+GENERATE: Final = Page("generate")
+BATCH_GENERATE: Final = Page("batch_generate")
+OPTIONS: Final = Page("options", open=True)
+
+PAGES: Final[dict[tuple[bytes, bytes], Page]] = {
+    (b"GET", b"/health"): HEALTH,
+    (b"GET", b"/ready"): READY,
+    (b"GET", b"/metrics"): METRICS,
+    (b"GET", b"/v1/models"): MODELS,
+    (b"POST", b"/generate"): GENERATE,
+    (b"POST", b"/batch-generate"): BATCH_GENERATE,
+}
+"""(method, path) → page."""
+
+_UNDER: Final = ((b"/ready/", MODEL_READY), (b"/v1/models/", MODEL))
+"""(prefix, page): the rest of the path is a model's name."""
 
 _FORWARDED: Final[dict[tuple[bytes, bytes], Route]] = {
     (method.encode(), path.encode()): route
@@ -35,35 +55,19 @@ _FORWARDED: Final[dict[tuple[bytes, bytes], Route]] = {
 }
 
 
-async def answer_options(gateway: "Gateway", exchange: Exchange, caller: Principal) -> Outcome:  # noqa: ARG001 - one shape
-    """What a path takes; for browsers the preflight of CORS."""
-    methods = ", ".join([*methods_of(exchange.head.path), "OPTIONS"]).encode()
-    exchange.write_answer(204, b"allow: %b\r\n%b" % (methods, preflight_lines(exchange, methods)), b"")
-    return Outcome.COMPLETED
-
-
-PAGES: Final[dict[tuple[bytes, bytes], Page]] = {
-    (b"GET", b"/health"): Page("health", answer_health, open=True),
-    (b"GET", b"/ready"): Page("ready", answer_ready, open=True),
-    (b"GET", b"/metrics"): Page("metrics", answer_metrics),
-    (b"GET", b"/v1/models"): Page("models", answer_models),
-    (b"POST", b"/generate"): Page("generate", answer_generate),
-    (b"POST", b"/batch-generate"): Page("batch_generate", answer_batch),
-}
-"""(method, path) → page of our own."""
-_UNDER: Final = (
-    (b"/ready/", Page("ready", answer_model_ready, open=True)),
-    (b"/v1/models/", Page("models", answer_model)),
-)
-
-
-_OPTIONS: Final = Page("options", answer_options, open=True)
+def resolve_route(method: bytes, path: bytes) -> Route | Page:
+    """The route of the engines or the page at this path; `path` has no query. Refused says what there is instead."""
+    asked = (method, path)
+    known = _FORWARDED.get(asked) or find_page(method, path)
+    if known is not None:
+        return known
+    raise Refused(_explain_miss(method.decode("latin-1"), path.decode("latin-1")))
 
 
 def find_page(method: bytes, path: bytes) -> Page | None:
-    """The page for this method and path; HEAD is GET without the body."""
+    """The page for this method and path. HEAD finds the page of GET."""
     if method == b"OPTIONS":
-        return _OPTIONS if path == b"*" or methods_of(path) else None
+        return OPTIONS if path == b"*" or methods_of(path) else None
     wanted = b"GET" if method == b"HEAD" else method
     page = PAGES.get((wanted, path))
     if page is None and wanted == b"GET":
@@ -74,23 +78,12 @@ def find_page(method: bytes, path: bytes) -> Page | None:
 
 
 def methods_of(path: bytes) -> list[str]:
-    """The methods a path takes: a page's, or a route's."""
+    """The methods that this path takes, sorted; empty for an unknown path."""
     methods = {method.decode() for method, known in PAGES if known == path}
     methods |= set(METHODS_BY_PATH.get(path.decode("latin-1"), ()))
     if find_page(b"GET", path) is not None:
         methods |= {"GET", "HEAD"}
     return sorted(methods)
-
-
-def resolve_route(head: RequestHead) -> Route | Page:
-    """The route, or a page of our own; refuses everything else with what there is instead."""
-    known = head.route
-    if known is None:
-        asked = (head.method, head.path)
-        known = head.route = _FORWARDED.get(asked) or find_page(*asked)
-    if known is not None:
-        return known
-    raise Refused(_explain_miss(head.method.decode("latin-1"), head.path.decode("latin-1")))
 
 
 def _explain_miss(method: str, path: str) -> problems.Problem:

@@ -8,6 +8,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Final, Protocol
 
 from remuda.gateway.api import problems
+from remuda.gateway.api.problems import Refused
 from remuda.gateway.http.body import BadBody
 from remuda.gateway.http.head import RequestHead
 from remuda.gateway.record import ids
@@ -37,15 +38,6 @@ STATUS_LINES: Final = {
     status: b"HTTP/1.1 %d %b\r\n" % (status, _REASONS.get(status, b"Status")) for status in range(200, 600)
 }
 JSON_TYPE: Final = b"content-type: application/json\r\n"
-
-
-class Refused(Exception):  # noqa: N818 - it is an answer, not an accident
-    """The flow ends here with an answer of our own."""
-
-    def __init__(self, problem: problems.Problem, status: int | None = None) -> None:
-        super().__init__(problem.message)
-        self.problem = problem
-        self.status = status
 
 
 class ClientGone(Exception):  # noqa: N818 - thrown into the flow by the connection

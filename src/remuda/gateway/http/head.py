@@ -14,8 +14,6 @@ from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from remuda.gateway.access.keys import Principal
-    from remuda.gateway.api.pages import Page
-    from remuda.vllm.routes import Route
 
 _TOKEN: Final = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]++"
 _HEAD: Final = re.compile(
@@ -69,8 +67,8 @@ class BadHead(Exception):  # noqa: N818 - it is a verdict on the client's bytes
 class RequestHead:
     """A checked head. Not changed after parsing, for a connection reuses it when the same bytes come again.
 
-    `block` are whole header lines for the engine, rendered; the named fields are the gateway's. `route`, `caller`,
-    `ring` and `checked_s` are what the flow found out about exactly these bytes, so that it need not find out again.
+    `block` are whole header lines for the engine, rendered; the named fields are the gateway's. `caller`, `ring`
+    and `checked_s` are what the flow found out about exactly these bytes, so that it need not find out again.
     """
 
     authorization: bytes | None = None
@@ -88,7 +86,6 @@ class RequestHead:
     x_api_key: bytes | None = None
     block: bytes = b""
     length: int = 0
-    route: "Route | Page | None" = None
     caller: "Principal | None" = None
     ring: object = None
     checked_s: float = 0.0

@@ -8,7 +8,7 @@ from typing import Final
 from remuda.gateway.access.keys import Principal
 from remuda.gateway.api import problems
 from remuda.gateway.api.ask import Ask, decode_name
-from remuda.gateway.http.exchange import Refused
+from remuda.gateway.api.problems import Refused
 from remuda.gateway.serving.directory import Directory, LiveModel, Served
 
 _DEFAULT_CAPABILITY: Final = {"any": "chat"}

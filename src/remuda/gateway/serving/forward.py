@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Final
 
 from remuda.gateway.api import problems
 from remuda.gateway.api.ask import Ask
-from remuda.gateway.http.exchange import Exchange, Refused
+from remuda.gateway.api.problems import Refused
+from remuda.gateway.http.exchange import Exchange
 from remuda.gateway.record import ids
 from remuda.gateway.serving.directory import Engine, Lease, Served
 from remuda.gateway.upstream.connection import AttemptFailed, Upstream

@@ -14,8 +14,8 @@ from remuda.gateway.access.keys import Principal
 from remuda.gateway.api import generate as simple
 from remuda.gateway.api import problems
 from remuda.gateway.api.ask import Ask
-from remuda.gateway.api.problems import Problem
-from remuda.gateway.http.exchange import JSON_TYPE, ClientGone, Exchange, Refused
+from remuda.gateway.api.problems import Problem, Refused
+from remuda.gateway.http.exchange import JSON_TYPE, ClientGone, Exchange
 from remuda.gateway.http.head import RequestHead
 from remuda.gateway.serving.choose import choose_model
 from remuda.gateway.serving.directory import Lease, Served

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from remuda.gateway.api.ask import decode_object, replace_model
 from remuda.gateway.api.forms import find_form_field, replace_form_field
-from remuda.gateway.http.exchange import Refused
+from remuda.gateway.api.problems import Refused
 
 values = st.recursive(
     st.one_of(st.none(), st.booleans(), st.integers(-1000, 1000), st.text(max_size=8)),

@@ -4,6 +4,7 @@ from http import HTTPStatus
 import pytest
 
 from remuda.gateway.access.keys import KeyRefusal
+from remuda.gateway.access.refusals import KEY_REFUSED
 from remuda.gateway.api import problems
 from remuda.gateway.api.problems import Code, Dialect, Hop, Problem
 from remuda.policy.outcome import Outcome
@@ -24,7 +25,9 @@ EVERY = [
     (problems.headers_too_large(50), Code.HEADERS_TOO_LARGE),
     (problems.request_timeout(30.0), Code.REQUEST_TIMEOUT),
     (problems.overloaded("demo", 3), Code.OVERLOADED),
-    (problems.gateway_full(10_000), Code.OVERLOADED),
+    (problems.gateway_full_of_requests(10_000), Code.OVERLOADED),
+    (problems.gateway_full_of_connections(20_000), Code.OVERLOADED),
+    (problems.gateway_full_of_bodies(1_000), Code.OVERLOADED),
     (problems.no_fitting_model("chat", ["a: too short"]), Code.NO_FIT),
     (problems.model_not_ready("demo", "starting: loading weights"), Code.MODEL_NOT_READY),
     (problems.SHUTTING_DOWN, Code.SHUTTING_DOWN),
@@ -34,10 +37,10 @@ EVERY = [
     (problems.engine_timeout("demo", 60.0), Code.ENGINE_TIMEOUT),
     (problems.stream_broken("it closed the connection"), Code.STREAM_BROKEN),
     (problems.INTERNAL_ERROR, Code.INTERNAL_ERROR),
-    (problems.KEY_REFUSED[KeyRefusal.MISSING], Code.MISSING_API_KEY),
-    (problems.KEY_REFUSED[KeyRefusal.UNKNOWN], Code.INVALID_API_KEY),
-    (problems.KEY_REFUSED[KeyRefusal.EXPIRED], Code.EXPIRED_API_KEY),
-    (problems.KEY_REFUSED[KeyRefusal.DISABLED], Code.TENANT_DISABLED),
+    (KEY_REFUSED[KeyRefusal.MISSING], Code.MISSING_API_KEY),
+    (KEY_REFUSED[KeyRefusal.UNKNOWN], Code.INVALID_API_KEY),
+    (KEY_REFUSED[KeyRefusal.EXPIRED], Code.EXPIRED_API_KEY),
+    (KEY_REFUSED[KeyRefusal.DISABLED], Code.TENANT_DISABLED),
 ]
 
 
@@ -100,7 +103,7 @@ def test_every_body_is_json_with_message_code_hop_and_request_id(problem: Proble
 @pytest.mark.parametrize(
     ("problem", "name", "value"),
     [
-        (problems.KEY_REFUSED[KeyRefusal.MISSING], "www-authenticate", 'Bearer realm="remuda"'),
+        (KEY_REFUSED[KeyRefusal.MISSING], "www-authenticate", 'Bearer realm="remuda"'),
         (problems.method_not_allowed("PUT", "/v1/models", ["HEAD", "GET"]), "allow", "GET, HEAD"),
         (problems.overloaded("demo", 3), "retry-after", "3"),
         (problems.model_not_ready("demo", ""), "retry-after", "5"),
@@ -114,12 +117,6 @@ def test_headers_that_belong_to_an_answer(problem, name, value):
     assert dict(problem.headers)[name] == value
 
 
-def test_every_refusal_of_a_key_has_its_answer():
-    assert problems.KEY_REFUSED.keys() == set(KeyRefusal)
-    statuses = {refusal.value: problem.status for refusal, problem in problems.KEY_REFUSED.items()}
-    assert statuses == {"missing": 401, "malformed": 401, "unknown": 401, "expired": 401, "disabled": 403}
-
-
 def test_an_answer_does_not_grow_with_what_the_client_sent():
     long = "x" * 1_000_000
     for problem in (
@@ -129,6 +126,40 @@ def test_an_answer_does_not_grow_with_what_the_client_sent():
         problems.engine_refused("demo", 400, long),
     ):
         assert len(problem.body("id")) < 1_500
+
+
+@pytest.mark.parametrize(
+    ("problem", "message", "headers"),
+    [
+        (
+            problems.overloaded("demo", 3),
+            "Every engine of the model 'demo' is full. Try again in 3 s.",
+            {"retry-after": "3"},
+        ),
+        (
+            problems.gateway_full_of_requests(10_000),
+            "The gateway already answers 10000 requests, which is its limit. Try again in 1 s.",
+            {"retry-after": "1"},
+        ),
+        (
+            problems.gateway_full_of_connections(20_000),
+            "The gateway already has 20000 connections, which is its limit. Try again in 1 s.",
+            {"retry-after": "1", "connection": "close"},
+        ),
+        (
+            problems.gateway_full_of_bodies(1_073_741_824),
+            (
+                "The gateway has no room for this body: the bodies of all requests together may take 1073741824 bytes."
+                " Try again in 1 s."
+            ),
+            {"retry-after": "1"},
+        ),
+    ],
+    ids=["engines", "requests", "connections", "bodies"],
+)
+def test_each_kind_of_overload_is_said_in_its_own_words(problem, message, headers):
+    assert problem.message == message
+    assert dict(problem.headers) == headers
 
 
 def test_a_long_list_of_models_is_cut_and_counted():

@@ -1,19 +1,22 @@
-"""The gateway's own pages: alive, ready, which models, metrics. Answered here, from what is in memory.
+"""The answers of the gateway's own pages, from what is in memory: health, readiness, models, metrics, OPTIONS.
 
-Does not forward anything (`generate` does that for /generate and /batch-generate), nor know which path a page has: that
-is `routes`. `flow` calls them.
+Does not forward anything (`generate` does that for /generate and /batch-generate), and does not know which path a page
+has (`api.routes` does).
 """
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote_to_bytes
 
 import msgspec
 
 from remuda.gateway.access.keys import Principal
-from remuda.gateway.api import problems
-from remuda.gateway.http.exchange import Exchange, Refused
+from remuda.gateway.api import problems, routes
+from remuda.gateway.api.problems import Refused
+from remuda.gateway.api.routes import Page
+from remuda.gateway.http.cors import preflight_lines
+from remuda.gateway.http.exchange import Exchange
+from remuda.gateway.serving.generate import answer_batch, answer_generate
 from remuda.policy.outcome import Outcome
 
 if TYPE_CHECKING:
@@ -21,15 +24,6 @@ if TYPE_CHECKING:
     from remuda.gateway.serving.directory import LiveModel
 
 Answer = Callable[["Gateway", Exchange, Principal], Awaitable[Outcome]]
-
-
-@dataclass(frozen=True, slots=True)
-class Page:
-    """One page. `open`: answered without a key."""
-
-    name: str
-    answer: Answer
-    open: bool = False
 
 
 async def answer_health(gateway: "Gateway", exchange: Exchange, caller: Principal) -> Outcome:  # noqa: ARG001 - one shape
@@ -131,3 +125,24 @@ def _describe(model: "LiveModel", name: str, parent: str | None) -> dict[str, ob
 
 def _name_after(path: bytes, prefix: bytes) -> str:
     return unquote_to_bytes(path[len(prefix) :]).decode("utf-8", "replace")
+
+
+async def answer_options(gateway: "Gateway", exchange: Exchange, caller: Principal) -> Outcome:  # noqa: ARG001 - one shape
+    """The methods that a path takes; for browsers the preflight of CORS."""
+    methods = ", ".join([*routes.methods_of(exchange.head.path), "OPTIONS"]).encode()
+    exchange.write_answer(204, b"allow: %b\r\n%b" % (methods, preflight_lines(exchange, methods)), b"")
+    return Outcome.COMPLETED
+
+
+ANSWERS: Final[dict[Page, Answer]] = {
+    routes.HEALTH: answer_health,
+    routes.READY: answer_ready,
+    routes.MODEL_READY: answer_model_ready,
+    routes.METRICS: answer_metrics,
+    routes.MODELS: answer_models,
+    routes.MODEL: answer_model,
+    routes.GENERATE: answer_generate,
+    routes.BATCH_GENERATE: answer_batch,
+    routes.OPTIONS: answer_options,
+}
+"""page → the function that answers it."""
