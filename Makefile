@@ -1,6 +1,6 @@
 # make up     install what is missing, start vLLM with the demo model, answer once, keep serving until Ctrl-C
 # make test   install what is missing, run every test (real vLLM on the CPU included)
-# make check  format, lint, types, layers, generated files: no test is run
+# make check  format, lint, types, structure, generated files
 # make bench  the data path beside its rivals (needs gcc and nginx; see benchmarks/README.md)
 # make wheel  dist/remuda-*.whl with the gateway compiled (needs a C compiler and Python's headers)
 # make gen    rewrite the generated files
@@ -41,6 +41,7 @@ check: env
 	ruff check .
 	mypy
 	lint-imports --no-cache
+	pytest -q tests/unit/test_architecture.py
 	python scripts/generate.py --check
 	python scripts/features.py --check
 
