@@ -20,7 +20,7 @@ def command(kind: str | None, as_crd: bool) -> None:
     if as_crd:
         _print_crds([kind] if kind else list(KINDS))
     else:
-        from remuda.spec.schema import json_schema
+        from remuda.spec.schemas.json_schema import json_schema
 
         output.print_json(json_schema(KINDS[kind or "model"]))  # type: ignore[arg-type]
 
@@ -28,7 +28,7 @@ def command(kind: str | None, as_crd: bool) -> None:
 def _print_crds(kinds: list[str]) -> None:
     import yaml
 
-    from remuda.spec.crd import crd
+    from remuda.spec.schemas.crd import crd
 
     definitions = [crd(KINDS[kind]) for kind in kinds]  # type: ignore[arg-type]
     yaml.safe_dump_all(definitions, sys.stdout, sort_keys=False, width=120, allow_unicode=True)

@@ -27,7 +27,7 @@ class Lifetime(click.ParamType[float]):
     name = "time"
 
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        from remuda.spec.quantity import parse_duration
+        from remuda.spec.documents.quantity import parse_duration
 
         text = str(value)
         try:

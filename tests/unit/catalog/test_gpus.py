@@ -6,8 +6,8 @@ from datetime import date
 import pytest
 
 from remuda.catalog import find_gpu, find_parsers, list_gpus, suggest_gpus
-from remuda.spec.fields import field_docs
-from remuda.spec.model import Hardware
+from remuda.spec.documents.fields import field_docs
+from remuda.spec.documents.model import Hardware
 
 
 def test_table_has_the_gpus_people_rent():

@@ -5,7 +5,7 @@ from typing import Any
 
 from remuda import spec
 from remuda.gateway.settings import GatewaySettings, settings_from_spec
-from remuda.spec.shape import Shape
+from remuda.spec.documents.shape import Shape
 
 HEAD = b"apiVersion: remuda.dev/v1alpha1\nkind: ModelGateway\nmetadata: {name: g}\n"
 TLS = b"spec: {listen: {tls: {certFile: /cert.pem, keyFile: /key.pem}}}\n"

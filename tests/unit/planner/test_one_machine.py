@@ -5,7 +5,7 @@ from pydantic.alias_generators import to_camel
 
 from remuda import planner, spec
 from remuda.planner.one_machine import IN_VAIN
-from remuda.spec.fields import field_docs, walk_fields
+from remuda.spec.documents.fields import field_docs, walk_fields
 
 HEAD = "apiVersion: remuda.dev/v1alpha1\nkind: Model\nmetadata: {name: m}\nspec:\n  source: demo://remuda-demo\n"
 NO_EFFECT = "has no effect on one machine, only on Kubernetes"

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from remuda.spec import Bytes, Cores, Duration, parse_bytes, parse_cores, parse_duration
-from remuda.spec.quantity import hint_amount
+from remuda.spec.documents.quantity import hint_amount
 
 
 @pytest.mark.parametrize(

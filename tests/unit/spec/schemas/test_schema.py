@@ -11,11 +11,11 @@ import jsonschema
 import pytest
 from pydantic import BaseModel
 
-from remuda.spec.crd import crd
-from remuda.spec.fields import bare_type, field_docs, walk_fields
-from remuda.spec.schema import SHAPES, json_schema
+from remuda.spec.documents.fields import bare_type, field_docs, walk_fields
+from remuda.spec.schemas.crd import crd
+from remuda.spec.schemas.json_schema import SHAPES, json_schema
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[4]
 KINDS = list(SHAPES)
 
 

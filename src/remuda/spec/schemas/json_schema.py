@@ -12,11 +12,11 @@ from typing import Any, Literal
 
 from pydantic.fields import FieldInfo
 
-from remuda.spec.fields import field_docs, shape_of
-from remuda.spec.gateway import ModelGateway
-from remuda.spec.model import Model
-from remuda.spec.shape import Document, Shape
-from remuda.spec.tenant import Tenant
+from remuda.spec.documents.fields import field_docs, shape_of
+from remuda.spec.documents.gateway import ModelGateway
+from remuda.spec.documents.model import Model
+from remuda.spec.documents.shape import Document, Shape
+from remuda.spec.documents.tenant import Tenant
 
 Kind = Literal["Model", "ModelGateway", "Tenant"]
 Schema = dict[str, Any]

@@ -10,8 +10,8 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from remuda.spec.quantity import AtLeast, AtMost, Bytes, Duration
-from remuda.spec.shape import Document, FilePath, Flag, Number, Rule, Shape, Unique, Unit, Whole
+from remuda.spec.documents.quantity import AtLeast, AtMost, Bytes, Duration
+from remuda.spec.documents.shape import Document, FilePath, Flag, Number, Rule, Shape, Unique, Unit, Whole
 
 Wait = Annotated[Duration, AtLeast("1ms"), AtMost("24h")]
 FIELD_NAME_PATTERN = r"^[a-z_][a-z0-9_]*$"

@@ -15,10 +15,10 @@ from typing import Any
 
 import yaml
 
-from remuda.spec.credentials import show
-from remuda.spec.lines import Lines
+from remuda.spec.loading.lines import Lines
+from remuda.spec.loading.scalars import Scalar, describe, resolve_plain
 from remuda.spec.problem import FieldPath, Problem
-from remuda.spec.scalars import Scalar, describe, resolve_plain
+from remuda.spec.secrets import show
 
 MAX_DEPTH = 32
 MAX_NODES = 200_000
@@ -53,6 +53,21 @@ class Node:
         if self.items is not None and isinstance(step, int) and 0 <= step < len(self.items):
             return self.items[step], self.items[step]
         return None
+
+    def find(self, path: FieldPath) -> Node | None:
+        """The node at a path below this one; None when nothing is written there."""
+        node = self
+        for step in path:
+            found = node.step(step)
+            if found is None:
+                return None
+            node = found[1]
+        return node
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether this is a plain scalar without a value, such as `null` or nothing after a colon."""
+        return self.plain and self.scalar is None
 
     def walk(self, path: FieldPath = ()) -> Iterator[tuple[FieldPath, Node]]:
         """Every node below, with its path; keys too, under the path of their value."""

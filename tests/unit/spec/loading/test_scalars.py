@@ -2,7 +2,7 @@
 
 import pytest
 
-from remuda.spec.scalars import resolve_plain
+from remuda.spec.loading.scalars import resolve_plain
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,8 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from remuda.spec.quantity import AtLeast, AtMost, Bytes, Duration
-from remuda.spec.shape import (
+from remuda.spec.documents.quantity import AtLeast, AtMost, Bytes, Duration
+from remuda.spec.documents.shape import (
     EnvName,
     Flag,
     Number,

@@ -8,13 +8,6 @@ Called by: `loading` for every word of a file, and by whatever shows a value to 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
-
-from remuda.spec.problem import Problem
-
-if TYPE_CHECKING:
-    from remuda.spec.loading import Origin
 
 _KNOWN = re.compile(
     r"""
@@ -65,27 +58,3 @@ def show(text: str, limit: int = 60) -> str:
         return "(a secret, not shown)"
     line = " ".join(text.split())
     return f"`{line[: limit - 1]}…`" if len(line) > limit else f"`{line}`"
-
-
-_HINT = (
-    "keep it in an environment variable, a file or a Kubernetes Secret, and refer to it (env, file, or secret and key)"
-)
-
-
-def find_secrets(origin: Origin) -> Iterator[Problem]:
-    """Every word of the document that looks like a secret, and every variable that is named like one."""
-    for path, node in origin.tree.walk():
-        if looks_secret(node.written):
-            place = origin.lines.place(node.index)
-            shown = tuple(step if isinstance(step, int) or not looks_secret(step) else "(secret)" for step in path)
-            yield Problem(shown, "this looks like a secret; secrets do not belong in a file", _HINT, place=place)
-        elif node.entries and "name" in node.entries and "value" in node.entries and "env" in path:
-            name, value = node.entries["name"][1], node.entries["value"][1]
-            if names_secret(name.written) and value.written and not looks_secret(value.written):
-                message = f"the value of {show(name.written)} is a secret by its name; secrets do not belong in a file"
-                yield Problem(
-                    (*path, "value"),
-                    message,
-                    "write valueFrom: with env, file, or secret and key",
-                    place=origin.lines.place(value.index),
-                )

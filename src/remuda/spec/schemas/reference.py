@@ -10,9 +10,9 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from remuda.spec.fields import shape_of
-from remuda.spec.schema import SHAPES, Schema, json_schema
-from remuda.spec.shape import Shape
+from remuda.spec.documents.fields import shape_of
+from remuda.spec.documents.shape import Shape
+from remuda.spec.schemas.json_schema import SHAPES, Schema, json_schema
 
 _INTRO: Final = """\
 # The model file

@@ -11,9 +11,9 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from remuda.spec.engine import EngineSettings
-from remuda.spec.quantity import AtLeast, AtMost, Bytes, Cores, Duration
-from remuda.spec.shape import (
+from remuda.spec.documents.engine import EngineSettings
+from remuda.spec.documents.quantity import AtLeast, AtMost, Bytes, Cores, Duration
+from remuda.spec.documents.shape import (
     Document,
     Flag,
     Name,

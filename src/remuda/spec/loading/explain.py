@@ -15,13 +15,14 @@ from typing import Any, Final, get_args
 
 from pydantic_core import ErrorDetails
 
-from remuda.spec import engine, gateway, model, shape, tenant
-from remuda.spec.credentials import looks_secret, show
-from remuda.spec.fields import annotation_at, hint_unknown
+from remuda.spec.documents import engine, gateway, model, shape, tenant
+from remuda.spec.documents.fields import annotation_at
+from remuda.spec.documents.shape import Shape
+from remuda.spec.loading.scalars import describe
+from remuda.spec.loading.suggest import hint_unknown
+from remuda.spec.loading.tree import Node
 from remuda.spec.problem import FieldPath
-from remuda.spec.scalars import describe
-from remuda.spec.shape import Shape
-from remuda.spec.tree import Node
+from remuda.spec.secrets import looks_secret, show
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from remuda import spec
-from remuda.spec.schema import json_schema
+from remuda.spec.schemas.json_schema import json_schema
 
 CORPUS = Path(__file__).parent / "corpus"
 VALID = sorted((CORPUS / "valid").glob("*.yaml"))

@@ -10,25 +10,41 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from difflib import get_close_matches
+from pathlib import Path
 
 from pydantic import ValidationError
 from pydantic.alias_generators import to_camel
 from pydantic_core import ErrorDetails
 
-from remuda.spec.clashes import find_clashes
-from remuda.spec.credentials import find_secrets, show
-from remuda.spec.explain import explain
-from remuda.spec.fields import shape_at
-from remuda.spec.gateway import ModelGateway
-from remuda.spec.lines import Lines
-from remuda.spec.loading import AnyKind, Loaded, Origin, identify
-from remuda.spec.model import Model
+from remuda.spec.documents.fields import shape_at
+from remuda.spec.documents.gateway import ModelGateway
+from remuda.spec.documents.model import Model
+from remuda.spec.documents.shape import API_VERSION
+from remuda.spec.documents.tenant import Tenant
+from remuda.spec.loading.checks import find_missing_values, find_name_clashes, find_secrets
+from remuda.spec.loading.explain import explain
+from remuda.spec.loading.lines import Lines, check_text, decode, read_file
+from remuda.spec.loading.loaded import AnyKind, Loaded, Origin, identify
+from remuda.spec.loading.tree import Node, parse_documents
 from remuda.spec.problem import FieldPath, Place, Problem, SpecError
-from remuda.spec.shape import API_VERSION
-from remuda.spec.tenant import Tenant
-from remuda.spec.tree import Node, parse_documents
+from remuda.spec.secrets import show
 
 KINDS: dict[str, type[AnyKind]] = {"Model": Model, "ModelGateway": ModelGateway, "Tenant": Tenant}
+
+
+def load_files(paths: Sequence[Path]) -> Loaded:
+    """Read and check files together. Raises SpecError with every problem of all of them."""
+    return read_texts(decode(str(path), data) if isinstance(data := read_file(path), bytes) else data for path in paths)
+
+
+def load_text(text: str, name: str = "<text>") -> Loaded:
+    """Read and check one text. Raises SpecError with every problem."""
+    return read_texts([check_text(name, text)])
+
+
+def load_bytes(data: bytes, name: str = "<input>") -> Loaded:
+    """Read and check one file's content. Raises SpecError with every problem."""
+    return read_texts([decode(name, data)])
 
 
 def read_texts(texts: Iterable[Lines | Problem]) -> Loaded:
@@ -40,7 +56,7 @@ def read_texts(texts: Iterable[Lines | Problem]) -> Loaded:
             problems.append(lines)
             continue
         trees, form_problems = parse_documents(lines)
-        origins = [Origin(lines, tree) for tree in trees if not _is_empty(tree)]
+        origins = [Origin(lines, tree) for tree in trees if not tree.is_empty]
         if not origins and not form_problems:
             form_problems = [
                 Problem((), "is empty", "write a Model; examples/laptop.yaml is a short one", place=lines.place(0))
@@ -51,7 +67,7 @@ def read_texts(texts: Iterable[Lines | Problem]) -> Loaded:
             problems += found_here
             if written is not None:
                 found.append((written, origin))
-    problems += find_clashes(found)
+    problems += find_name_clashes(found)
     if problems:
         raise SpecError(sorted(problems, key=_position))
     return _collect(found)
@@ -60,27 +76,13 @@ def read_texts(texts: Iterable[Lines | Problem]) -> Loaded:
 def _check_document(origin: Origin) -> tuple[AnyKind | None, list[Problem]]:
     """The object, if it has the right form, and everything that is wrong; one problem a place, the gravest."""
     problems = {problem.place: problem for problem in find_secrets(origin)}
-    for problem in _find_gaps(origin):
+    for problem in find_missing_values(origin):
         problems.setdefault(problem.place, problem)
     written = _read_document(origin)
     if isinstance(written, AnyKind):
         return written, list(problems.values())
     taken = set(problems)
     return None, [*problems.values(), *(problem for problem in written if problem.place not in taken)]
-
-
-def _find_gaps(origin: Origin) -> Iterator[Problem]:
-    """Fields and items without a value. The API server refuses them, so they are not taken as "default" here."""
-    for path, node in origin.tree.walk():
-        if path and _is_empty(node) and _key_at(origin.tree, path) is not node:
-            hint = "remove the line for the default, or write a value"
-            yield Problem(path, "has no value", hint, place=origin.place(path))
-        elif path and _is_empty(node) and isinstance(path[-1], int):
-            yield Problem(path, "has no value", "remove the item, or write one", place=origin.place(path))
-
-
-def _is_empty(tree: Node) -> bool:
-    return tree.plain and tree.scalar is None
 
 
 def _position(problem: Problem) -> Place:
@@ -154,16 +156,16 @@ def _explain_kind(kind: str) -> tuple[str, str]:
 
 def _only_follows(origin: Origin, detail: ErrorDetails) -> bool:
     """A list is called too short when its items are wrong; the author sees the items, that is enough."""
-    node = _node_at(origin.tree, tuple(detail["loc"]))
+    node = origin.node(tuple(detail["loc"]))
     return detail["type"] == "too_short" and node is not None and bool(node.items or node.entries)
 
 
 def _locate(origin: Origin, kind: type[AnyKind], detail: ErrorDetails) -> Problem:
     path, is_key = _clean_path(tuple(detail["loc"]))
     path += tuple((detail.get("ctx") or {}).get("at") or ())
-    node = _node_at(origin.tree, path)
+    node = origin.node(path)
     unknown = detail["type"] == "extra_forbidden"
-    message, hint = explain(kind, path, _key_at(origin.tree, path) if is_key else node, detail)
+    message, hint = explain(kind, path, origin.key_node(path) if is_key else node, detail)
     at_key = unknown or is_key or detail["type"] == "missing"
     return Problem(path, message, hint, place=origin.key_place(path) if at_key else origin.place(path))
 
@@ -201,17 +203,3 @@ def _clean_path(loc: FieldPath) -> tuple[FieldPath, bool]:
     """Pydantic marks an error in a mapping's key by a last step `[key]`."""
     is_key = bool(loc) and loc[-1] == "[key]"
     return (loc[:-1] if is_key else loc), is_key
-
-
-def _node_at(tree: Node, path: FieldPath) -> Node | None:
-    node: Node | None = tree
-    for step in path:
-        found = node.step(step) if node else None
-        node = found[1] if found else None
-    return node
-
-
-def _key_at(tree: Node, path: FieldPath) -> Node | None:
-    parent = _node_at(tree, path[:-1])
-    found = parent.step(path[-1]) if parent and path else None
-    return found[0] if found else None

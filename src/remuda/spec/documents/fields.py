@@ -14,15 +14,13 @@ import textwrap
 import types
 from collections.abc import Iterator
 from dataclasses import dataclass
-from difflib import get_close_matches
 from itertools import pairwise
 from typing import Annotated, Union, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
+from remuda.spec.documents.shape import Shape
 from remuda.spec.problem import FieldPath
-from remuda.spec.shape import Shape
-from remuda.spec.vocabulary import FIELD_OF_WORD
 
 
 def bare_type(annotation: object) -> object:
@@ -101,46 +99,6 @@ def walk_fields(root: type[Shape], path: tuple[str, ...] = ()) -> Iterator[Field
         if below is not None:
             many = get_origin(bare_type(info.annotation)) is tuple
             yield from walk_fields(below, (*here[:-1], here[-1] + "[]") if many else here)
-
-
-def hint_unknown(root: type[Shape], path: FieldPath) -> str:
-    """What the author of an unknown field probably meant."""
-    *parent, wrong = path
-    shape = shape_at(root, tuple(parent))
-    if shape is None or not isinstance(wrong, str):
-        return "remove it"
-    known = field_names(shape)
-    if near := _nearest(wrong, known):
-        return f"did you mean {near}?"
-    if elsewhere := _elsewhere(root, tuple(parent), wrong):
-        return f"did you mean {elsewhere}?"
-    if len(known) <= 12:
-        return "fields here: " + ", ".join(known)
-    return f"remove it; docs/reference/model-file.md lists the {len(known)} fields there are"
-
-
-def _nearest(wrong: str, known: dict[str, FieldInfo]) -> str | None:
-    plain = {_squash(name): name for name in known}
-    if _squash(wrong) in plain:
-        return plain[_squash(wrong)]
-    near = get_close_matches(_squash(wrong), plain, 1, cutoff=0.75)
-    return plain[near[0]] if near else None
-
-
-def _elsewhere(root: type[Shape], parent: FieldPath, wrong: str) -> str | None:
-    if root.__name__ == "Model" and _squash(wrong) in FIELD_OF_WORD:
-        return FIELD_OF_WORD[_squash(wrong)]
-    squashed = _squash(wrong)
-    same = [
-        field.path for field in walk_fields(root) if _squash(field.path[-1]) == squashed and field.path[:-1] != parent
-    ]
-    if not same:
-        return None
-    return ".".join(min((len(path), path) for path in same)[1])
-
-
-def _squash(name: str) -> str:
-    return name.replace("_", "").replace("-", "").lower()[:100]
 
 
 def field_docs(shape: type[Shape]) -> dict[str, str]:

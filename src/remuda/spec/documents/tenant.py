@@ -14,7 +14,7 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, Field, PlainSerializer, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
-from remuda.spec.shape import Document, Flag, Name, ServedName, Shape, Unique
+from remuda.spec.documents.shape import Document, Flag, Name, ServedName, Shape, Unique
 
 INSTANT_PATTERN = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(Z|[+-][0-9]{2}:[0-9]{2})$"
 KEY_HASH_PATTERN = r"^sha256:[0-9a-f]{64}$"

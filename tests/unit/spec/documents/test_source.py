@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from remuda.spec import SCHEMES, Source, SourceError, parse_source
-from remuda.spec.source import SOURCE_PATTERN
+from remuda.spec.documents.source import SOURCE_PATTERN
 
 DIGEST = "sha256:" + "0" * 64
 

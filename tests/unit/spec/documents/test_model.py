@@ -1,8 +1,5 @@
 """What code sees of a Model: names, numbers, defaults."""
 
-import subprocess
-import sys
-
 import pytest
 
 from remuda import spec
@@ -43,10 +40,3 @@ def test_python_names_are_not_taken_from_files():
     text = "apiVersion: remuda.dev/v1alpha1\nkind: Model\nmetadata: {name: m}\nspec: {source: demo://x, served_name: y}"
     with pytest.raises(spec.SpecError, match="did you mean servedName"):
         spec.load_text(text)
-
-
-def test_importing_the_models_brings_no_yaml_reader_and_no_schema_writer():
-    code = "import sys, remuda.spec; print(*sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    heavy = {"yaml", "remuda.spec.explain", "remuda.spec.reading", "remuda.spec.schema", "remuda.spec.crd"}
-    assert not heavy & set(done.stdout.split())

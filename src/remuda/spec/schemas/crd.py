@@ -13,9 +13,9 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from remuda.spec.fields import shape_of
-from remuda.spec.schema import SHAPES, Kind, Schema, describe
-from remuda.spec.shape import NAME_PATTERN, Rule, Shape
+from remuda.spec.documents.fields import shape_of
+from remuda.spec.documents.shape import NAME_PATTERN, Rule, Shape
+from remuda.spec.schemas.json_schema import SHAPES, Kind, Schema, describe
 
 GROUP: Final = "remuda.dev"
 VERSION: Final = "v1alpha1"

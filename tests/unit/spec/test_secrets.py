@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from remuda.spec.credentials import looks_secret, names_secret, show
+from remuda.spec.secrets import looks_secret, names_secret, show
 
 # Put together at run time, so that no scanner takes this file for a leak.
 SECRETS = [

@@ -25,7 +25,7 @@ from pydantic import (
 from pydantic.alias_generators import to_camel
 from pydantic_core import PydanticCustomError, core_schema
 
-from remuda.spec.source import SOURCE_PATTERN, SourceError, parse_source
+from remuda.spec.documents.source import SOURCE_PATTERN, SourceError, parse_source
 
 API_VERSION = "remuda.dev/v1alpha1"
 

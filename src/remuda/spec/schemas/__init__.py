@@ -1,0 +1,1 @@
+"""Renders the declared documents as JSON Schema, as Kubernetes CRDs and as the reference page."""
