@@ -73,7 +73,7 @@ async def test_client_that_leaves_while_an_engine_is_connected_to_costs_nothing(
         await wire.close()
         await until(lambda: site.outcomes == {"client_disconnected": 1})
         release.set()
-        await until(lambda: len(engine.idle) == 1)
+        await until(lambda: len(engine.pool.idle) == 1)
         site.assert_nothing_leased()
 
 

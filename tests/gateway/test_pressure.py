@@ -23,7 +23,7 @@ async def test_slow_reader_stops_the_engine_and_costs_bounded_memory(site):
     wire = await site.open()
     wire.writer.transport.pause_reading()
     await wire.send(complete(stream=True))
-    await until(lambda: any(up.paused for e in site.gateway.directory.engines.values() for up in e.all))
+    await until(lambda: any(up.paused for e in site.gateway.directory.engines.values() for up in e.pool.connections))
     connection = next(iter(site.gateway.connections))
     assert connection.transport.get_write_buffer_size() < 1_000_000
     before = site.engine.sent
@@ -66,7 +66,7 @@ async def test_stream_that_begins_before_a_reader_that_is_full_waits(site):
     while connection.transport.get_write_buffer_size() == 0:
         connection.transport.write(b"x" * 4096)
     await wire.send(complete(stream=True))
-    await until(lambda: any(up.paused for e in site.gateway.directory.engines.values() for up in e.all))
+    await until(lambda: any(up.paused for e in site.gateway.directory.engines.values() for up in e.pool.connections))
     assert connection.transport.get_write_buffer_size() < 1_000_000
 
 
@@ -185,4 +185,4 @@ async def test_leases_and_memory_are_back_after_many_requests(site):
         await wire.ask(complete())
     await wire.ask(get("/health"))
     site.assert_nothing_leased()
-    assert len(site.gateway.directory.engines["m-0"].all) == 1
+    assert len(site.gateway.directory.engines["m-0"].pool.connections) == 1

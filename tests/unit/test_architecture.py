@@ -38,14 +38,10 @@ IN_A_CYCLE: list[str] = [
     "gateway.http.cors",
     "gateway.http.exchange",
     "gateway.record.ledger",
-    "gateway.serving.choose",
-    "gateway.serving.directory",
     "gateway.serving.forward",
     "gateway.serving.generate",
-    "gateway.serving.health",
     "gateway.serving.pages",
     "gateway.serving.relay",
-    "gateway.upstream.connection",
 ]
 
 Graph = Mapping[str, frozenset[str]]

@@ -204,7 +204,7 @@ class Gateway:
             connection.transport.abort()
         self._sweeper.stop()
         for engine in self.directory.engines.values():
-            engine.close_idle()
+            engine.pool.close()
         self._access.flush()
         await asyncio.sleep(0)
         return clean
@@ -212,7 +212,7 @@ class Gateway:
     def _watched(self) -> Iterable[Iterable[Timed]]:
         yield self.connections
         for engine in self.directory.engines.values():
-            yield engine.all
+            yield engine.pool.connections
 
     def _flush_log(self, now_s: float) -> None:  # noqa: ARG002 - the sweeper tells the time
         self._access.flush()

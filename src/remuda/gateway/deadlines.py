@@ -7,15 +7,18 @@ Does not know what a deadline means: the owner is called. Built by `app`.
 import asyncio
 from collections.abc import Callable, Iterable
 from time import monotonic
-from typing import Protocol
+from typing import Final, Protocol
+
+NEVER: Final = float("inf")
+"""The deadline of something that has none."""
 
 
 class Timed(Protocol):
     """Something with a deadline."""
 
-    deadline_s: float
+    deadline_at: float
 
-    def on_deadline(self, now_s: float) -> None: ...
+    def on_deadline(self, now_at: float) -> None: ...
 
 
 class Sweeper:
@@ -41,10 +44,10 @@ class Sweeper:
             self._timer = None
 
     def _sweep(self) -> None:
-        now_s = monotonic()
+        now_at = monotonic()
         self.start()
         for group in self._watched():
-            for overdue in [timed for timed in group if timed.deadline_s <= now_s]:
-                overdue.on_deadline(now_s)
+            for overdue in [timed for timed in group if timed.deadline_at <= now_at]:
+                overdue.on_deadline(now_at)
         for tick in self._also:
-            tick(now_s)
+            tick(now_at)

@@ -13,10 +13,11 @@ from time import monotonic
 from typing import TYPE_CHECKING, cast
 
 from remuda.gateway.api import problems
+from remuda.gateway.deadlines import NEVER
 from remuda.gateway.flow import serve
 from remuda.gateway.head_memo import HeadMemo
 from remuda.gateway.http.body import BadBody, ChunkedBody, LengthBody
-from remuda.gateway.http.exchange import NEVER, ClientGone, Exchange
+from remuda.gateway.http.exchange import ClientGone, Exchange
 from remuda.gateway.http.head import BadHead, RequestHead, find_head_end, parse_head
 from remuda.gateway.waiting import Signal
 
@@ -33,7 +34,7 @@ _LINGER_BYTES = 1 << 20
 class Connection:
     """An `asyncio.Protocol` by its methods (a compiled class has no Python base); see the module.
 
-    `deadline_s` is when `on_deadline` wants to be called.
+    `deadline_at` is when `on_deadline` wants to be called.
     """
 
     __slots__ = (
@@ -49,7 +50,7 @@ class Connection:
         "_reader",
         "_reading_paused",
         "closed",
-        "deadline_s",
+        "deadline_at",
         "transport",
     )
 
@@ -68,7 +69,7 @@ class Connection:
         self._paused_size = -1
         self._awaiting_head = False
         self.closed = False
-        self.deadline_s = NEVER
+        self.deadline_at = NEVER
 
     # ---- from the loop
 
@@ -78,7 +79,7 @@ class Connection:
         if not gateway.admit_connection(self):
             self._refuse(problems.overloaded("any", 1))
             return
-        self.deadline_s = monotonic() + gateway.settings.keep_alive_s
+        self.deadline_at = monotonic() + gateway.settings.keep_alive_s
 
     def data_received(self, data: bytes) -> None:
         if self._linger_bytes >= 0:
@@ -100,7 +101,7 @@ class Connection:
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
         self.closed = True
-        self.deadline_s = NEVER
+        self.deadline_at = NEVER
         self._gateway.forget_connection(self)
         exchange = self._exchange
         if exchange is not None:
@@ -112,12 +113,12 @@ class Connection:
         if self._exchange is not None:
             self._exchange.pause()
         self._paused_size = self.transport.get_write_buffer_size()
-        self.deadline_s = monotonic() + self._gateway.settings.reader_timeout_s
+        self.deadline_at = monotonic() + self._gateway.settings.reader_timeout_s
 
     def resume_writing(self) -> None:
         self._paused_size = -1
         if self._exchange is not None:
-            self.deadline_s = NEVER
+            self.deadline_at = NEVER
             self._exchange.resume()
         elif self._linger_bytes < 0 and not self.transport.is_closing():
             self._go_on()
@@ -175,11 +176,11 @@ class Connection:
         """Only the head's first byte starts the clock: a byte now and then must not keep a connection."""
         if not self._awaiting_head:
             self._awaiting_head = True
-            self.deadline_s = monotonic() + self._gateway.settings.head_timeout_s
+            self.deadline_at = monotonic() + self._gateway.settings.head_timeout_s
 
     def _serve(self, head: RequestHead, length: int) -> None:
         self._awaiting_head = False
-        self.deadline_s = NEVER
+        self.deadline_at = NEVER
         gateway = self._gateway
         exchange = self._exchange = Exchange(gateway, self, head, length)
         exchange.coroutine = serve(gateway, exchange)
@@ -216,9 +217,9 @@ class Connection:
                 signal.fail(bad)
             return
         if not reader.complete:
-            self.deadline_s = monotonic() + self._gateway.settings.body_timeout_s
+            self.deadline_at = monotonic() + self._gateway.settings.body_timeout_s
             return
-        self.deadline_s = NEVER
+        self.deadline_at = NEVER
         self._reader = None
         self._buffer = rest
         signal, self._body_signal = self._body_signal, None
@@ -239,7 +240,7 @@ class Connection:
 
     def _go_on(self) -> None:
         """With the next request, here or to come."""
-        self.deadline_s = monotonic() + self._gateway.settings.keep_alive_s
+        self.deadline_at = monotonic() + self._gateway.settings.keep_alive_s
         if self._reading_paused:
             self._reading_paused = False
             self.transport.resume_reading()
@@ -268,7 +269,7 @@ class Connection:
         self._drop_reader()
         self._buffer = b""
         self._linger_bytes = 0
-        self.deadline_s = monotonic() + _LINGER_S
+        self.deadline_at = monotonic() + _LINGER_S
         if self.transport.can_write_eof():
             self.transport.write_eof()
 
@@ -281,12 +282,12 @@ class Connection:
         self._reader = None
         self._body_signal = None
 
-    def on_deadline(self, now_s: float) -> None:
+    def on_deadline(self, now_at: float) -> None:
         """The sweeper: what this connection was given time for did not happen."""
         if self._paused_size >= 0:
-            self._cut_stuck_reader(now_s)
+            self._cut_stuck_reader(now_at)
         elif self._linger_bytes >= 0 or (self._exchange is None and not self._buffer):
-            self.deadline_s = NEVER
+            self.deadline_at = NEVER
             self.transport.abort()
         elif self._exchange is None:
             self._buffer = b""
@@ -295,13 +296,13 @@ class Connection:
             signal, self._body_signal = self._body_signal, None
             signal.fail(TimeoutError())
 
-    def _cut_stuck_reader(self, now_s: float) -> None:
+    def _cut_stuck_reader(self, now_at: float) -> None:
         size = self.transport.get_write_buffer_size()
         if size < self._paused_size:
             self._paused_size = size
-            self.deadline_s = now_s + self._gateway.settings.reader_timeout_s
+            self.deadline_at = now_at + self._gateway.settings.reader_timeout_s
             return
-        self.deadline_s = NEVER
+        self.deadline_at = NEVER
         if self._exchange is not None:
             self._exchange.reader_stuck = True
         self.transport.abort()

@@ -11,7 +11,7 @@ from remuda.gateway.api import problems
 from remuda.gateway.api.problems import Refused
 from remuda.gateway.http.body import BadBody
 from remuda.gateway.http.head import RequestHead
-from remuda.gateway.record import ids
+from remuda.gateway.http.request_id import take_request_id
 from remuda.gateway.waiting import Run
 from remuda.observe.metrics import UNKNOWN
 from remuda.policy.outcome import Outcome
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from remuda.gateway.http.connection import Connection
     from remuda.gateway.waiting import Signal
 
-NEVER: Final = float("inf")
 _CHUNKED_BYTES: Final = 1 << 20
 """Counted for a body that does not say its length."""
 _ANTHROPIC: Final = frozenset({"messages", "count_tokens"})
@@ -81,7 +80,7 @@ class Exchange(Run):
         self.length = length
         self.keep_alive = head.keep_alive
         self.started_s = monotonic()
-        self.request_id = ids.take_request_id(head.request_id)
+        self.request_id = take_request_id(head.request_id)
         self.body_read = not length and head.transfer_encoding is None
 
     @property

@@ -19,7 +19,7 @@ from remuda.policy.retry import Phase
 
 if TYPE_CHECKING:
     from remuda.gateway.app import Gateway
-    from remuda.gateway.serving.directory import Engine, LiveModel
+    from remuda.gateway.serving.directory import LiveModel
 
 
 class ModelCounts:
@@ -156,13 +156,9 @@ def _put_engines(values: dict[Metric, dict[Labels, float | HistogramCounts]], mo
     for engine in model.engines:
         labels = (name, engine.endpoint.id)
         for state in (*(state.value for state in State), "draining"):
-            values[metrics.ENDPOINT_STATE][*labels, state] = int(state == _state_of(engine))
+            values[metrics.ENDPOINT_STATE][*labels, state] = int(state == engine.state_name)
         values[metrics.ENDPOINT_EJECTIONS][labels] = engine.ejections
         values[metrics.ENDPOINT_REQUESTS_IN_FLIGHT][labels] = engine.load.requests
         values[metrics.ENDPOINT_WAITING_TOKENS][labels] = engine.load.waiting_tokens
         values[metrics.ENDPOINT_SPEED][labels] = engine.load.tokens_per_s
-        values[metrics.ENDPOINT_CONNECTIONS][labels] = len(engine.all)
-
-
-def _state_of(engine: "Engine") -> str:
-    return "draining" if engine.draining else engine.health.state.value
+        values[metrics.ENDPOINT_CONNECTIONS][labels] = len(engine.pool.connections)

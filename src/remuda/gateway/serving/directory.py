@@ -1,168 +1,25 @@
-"""What is known right now about each engine: its load, its health, its idle connections; and which may be picked.
+"""The models that are served right now, the engines of each, and which of them may be picked.
 
 `Directory` turns a Table into live models, keeping the state of every engine that stays. Leases own the in-flight
 counts. It decides nothing itself: `policy.route` picks, `policy.health` judges. Read by `flow`, changed by `health` and
 by leases.
 """
 
-import asyncio
-import ssl
 from time import monotonic
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import msgspec
 
-from remuda.gateway.head_memo import HeadMemo
+from remuda.gateway.serving.live_engine import LiveEngine
 from remuda.gateway.table import Endpoint, ModelRoute, Table
-from remuda.gateway.upstream.connection import AnswerHead, AttemptFailed, Upstream
-from remuda.gateway.waiting import Signal
+from remuda.gateway.upstream.connection import Upstream
+from remuda.gateway.upstream.pool import PoolLimits
 from remuda.policy import health as health_policy
 from remuda.policy import route as route_policy
 from remuda.policy.health import Event, Health, HealthSettings, State
-from remuda.policy.retry import Phase
-from remuda.vllm.routes import Route
 
 if TYPE_CHECKING:
     from remuda.gateway.settings import GatewaySettings
-
-
-class Engine:
-    """One engine, live."""
-
-    __slots__ = (
-        "_connecting",
-        "_settings",
-        "_tls",
-        "all",
-        "answer_memo",
-        "connects",
-        "draining",
-        "ejections",
-        "endpoint",
-        "failures",
-        "head_lines",
-        "health",
-        "id_line",
-        "idle",
-        "load",
-        "measured_s",
-        "model_name",
-        "path_prefix",
-        "pristine",
-        "removed",
-        "request_starts",
-        "requests",
-        "retries",
-    )
-
-    def __init__(self, endpoint: Endpoint, settings: "GatewaySettings") -> None:
-        self._settings = settings
-        self.load = route_policy.EndpointLoad()
-        self.health = Health(State.HEALTHY, monotonic())
-        self.pristine = True
-        """Healthy without a past: a good answer changes nothing, so it need not be told."""
-        self.idle: list[Upstream] = []
-        self.all: set[Upstream] = set()
-        self.answer_memo: HeadMemo[AnswerHead] | None = None
-        """The head of its last whole answer."""
-        self.removed = False
-        self.requests = 0
-        self.failures = 0
-        self.retries = 0
-        self.connects = 0
-        self.ejections = 0
-        self.measured_s = monotonic()
-        self._connecting: set[asyncio.Task[None]] = set()
-        self._tls: ssl.SSLContext | None = None
-        self.point_to(endpoint)
-
-    def point_to(self, endpoint: Endpoint) -> None:
-        """Take over a changed description of the same engine."""
-        self.endpoint = endpoint
-        self.draining = endpoint.state == "draining"
-        host = f"[{endpoint.host}]" if ":" in endpoint.host else endpoint.host
-        key = f"authorization: Bearer {endpoint.api_key}\r\n" if endpoint.api_key else ""
-        self.head_lines = f"host: {host}:{endpoint.port}\r\n{key}".encode()
-        self.id_line = f"x-remuda-engine: {endpoint.id}\r\n".encode()
-        self.path_prefix = endpoint.path_prefix.rstrip("/").encode()
-        self.model_name = endpoint.upstream_model
-        self.request_starts: dict[str, bytes] = {}
-        self._tls = ssl.create_default_context() if endpoint.tls else None
-
-    def render_start(self, route: Route) -> bytes:
-        """The first lines of any request to this engine on this route; remembered."""
-        start = b"POST %b%b HTTP/1.1\r\n%b" % (self.path_prefix, route.path.encode(), self.head_lines)
-        self.request_starts[route.path] = start
-        return start
-
-    # ---- connections
-
-    def take_idle(self, fresh: bool) -> Upstream | None:
-        """An idle connection, the newest first; None when there is none, or a fresh one is wanted."""
-        idle = self.idle
-        while idle and not fresh:
-            upstream = idle.pop()
-            if not upstream.lost and not upstream.transport.is_closing():
-                return upstream
-        return None
-
-    def connect(self) -> Signal[Upstream]:
-        """A new connection, when it is there."""
-        signal: Signal[Upstream] = Signal()
-        task = asyncio.get_running_loop().create_task(self._connect(signal))
-        self._connecting.add(task)
-        task.add_done_callback(self._connecting.discard)
-        return signal
-
-    async def _connect(self, signal: Signal[Upstream]) -> None:
-        try:
-            upstream = await self.open_connection()
-        except AttemptFailed as failure:
-            signal.fail(failure)
-            return
-        if signal.abandoned:
-            self.keep(upstream)
-        else:
-            signal.set(upstream)
-
-    async def open_connection(self) -> Upstream:
-        """A new connection, or AttemptFailed."""
-        endpoint = self.endpoint
-        self.connects += 1
-        try:
-            async with asyncio.timeout(self._settings.connect_timeout_s):
-                _, protocol = await asyncio.get_running_loop().create_connection(
-                    lambda: cast("asyncio.Protocol", Upstream(self, self._forget)),
-                    endpoint.host,
-                    endpoint.port,
-                    ssl=self._tls,
-                    server_hostname=endpoint.host if self._tls else None,
-                )
-        except TimeoutError:
-            raise AttemptFailed(Phase.CONNECT, "it did not accept a connection in time") from None
-        except (OSError, UnicodeError) as error:
-            raise AttemptFailed(Phase.CONNECT, type(error).__name__) from error
-        upstream = cast("Upstream", protocol)
-        self.all.add(upstream)
-        return upstream
-
-    def keep(self, upstream: Upstream) -> None:
-        """An unused connection waits here for the next request."""
-        if self.removed or len(self.idle) >= self._settings.idle_per_engine:
-            upstream.transport.close()
-            return
-        upstream.deadline_s = monotonic() + self._settings.engine_keep_alive_s
-        self.idle.append(upstream)
-
-    def _forget(self, upstream: Upstream) -> None:
-        self.all.discard(upstream)
-        if not upstream.busy and upstream in self.idle:
-            self.idle.remove(upstream)
-
-    def close_idle(self) -> None:
-        for upstream in self.idle:
-            upstream.transport.close()
-        self.idle.clear()
 
 
 class Lease:
@@ -170,7 +27,7 @@ class Lease:
 
     __slots__ = ("ahead", "answered", "closed", "engine", "prompt_tokens", "started_s", "upstream")
 
-    def __init__(self, engine: Engine, prompt_tokens: int) -> None:
+    def __init__(self, engine: LiveEngine, prompt_tokens: int) -> None:
         self.upstream: Upstream | None = None
         self.answered = self.closed = False
         self.engine = engine
@@ -184,9 +41,9 @@ class Lease:
         self.answered = True
         load = self.engine.load
         load.answered(self.prompt_tokens)
-        if upstream.streams:
-            load.measure(self.ahead, upstream.heard_s - self.started_s)
-            self.engine.measured_s = upstream.heard_s
+        if upstream.head.streams:
+            load.measure(self.ahead, upstream.heard_at - self.started_s)
+            self.engine.measured_at = upstream.heard_at
 
     def close(self) -> None:
         """It is over, however it ended."""
@@ -206,7 +63,7 @@ class LiveModel:
 
     __slots__ = ("_pick", "candidates", "engines", "loads", "route", "turn")
 
-    def __init__(self, route: ModelRoute, engines: tuple[Engine, ...]) -> None:
+    def __init__(self, route: ModelRoute, engines: tuple[LiveEngine, ...]) -> None:
         self.route = route
         self.engines = engines
         self.turn = 0
@@ -220,7 +77,7 @@ class LiveModel:
         self.candidates = [ready[index] for index in pool.indices]
         self.loads = [engine.load for engine in self.candidates]
 
-    def pick(self, prompt_tokens: int, tried: tuple[Engine, ...]) -> Engine | None:
+    def pick(self, prompt_tokens: int, tried: tuple[LiveEngine, ...]) -> LiveEngine | None:
         """The engine for this request, none that was tried."""
         candidates, loads = self.candidates, self.loads
         if tried:
@@ -233,11 +90,11 @@ class LiveModel:
             return candidates[0]
         return candidates[self._pick(loads, prompt_tokens, self.turn)]
 
-    def has_other(self, tried: tuple[Engine, ...]) -> bool:
+    def has_other(self, tried: tuple[LiveEngine, ...]) -> bool:
         """Whether there is an engine that was not tried."""
         return bool(self._others(tried))
 
-    def _others(self, tried: tuple[Engine, ...]) -> list[Engine]:
+    def _others(self, tried: tuple[LiveEngine, ...]) -> list[LiveEngine]:
         """The untried ones, the trusted before the suspect."""
         others = [engine for engine in self.engines if engine not in tried and not engine.draining]
         return [engine for engine in others if engine in self.candidates] or others
@@ -266,50 +123,50 @@ class Directory:
     """All live models by every name a request may use."""
 
     def __init__(self, settings: "GatewaySettings") -> None:
-        self._settings = settings
+        self._pool_limits = PoolLimits(
+            settings.connect_timeout_s, settings.idle_per_engine, settings.engine_keep_alive_s
+        )
         self._health_settings = HealthSettings(settings.health_failures, settings.health_successes)
         self.models: list[LiveModel] = []
         self.by_name: dict[str, Served] = {}
         self.by_json: dict[bytes, Served] = {}
         """The same by the name as it stands in a body, quotes and all: most requests need not decode it."""
-        self.engines: dict[str, Engine] = {}
+        self.engines: dict[str, LiveEngine] = {}
         self.loaded = False
 
     def apply(self, table: Table) -> None:
         """Take over a new table. Engines that stay keep load, health and connections; the others finish."""
-        engines: dict[str, Engine] = {}
+        engines: dict[str, LiveEngine] = {}
         models = []
         for route in table.models:
             live = tuple(self._take_engine(endpoint, engines) for endpoint in route.endpoints)
             models.append(LiveModel(route, live))
         for engine_id, engine in self.engines.items():
             if engines.get(engine_id) is not engine:
-                engine.removed = True
-                engine.close_idle()
+                engine.pool.close()
         self.engines = engines
         self.models = models
         self.by_name = _index_names(models)
         self.by_json = {msgspec.json.encode(name): served for name, served in self.by_name.items()}
         self.loaded = True
 
-    def _take_engine(self, endpoint: Endpoint, engines: dict[str, Engine]) -> Engine:
+    def _take_engine(self, endpoint: Endpoint, engines: dict[str, LiveEngine]) -> LiveEngine:
         engine = engines.get(endpoint.id) or self.engines.get(endpoint.id)
-        address = (endpoint.host, endpoint.port, endpoint.tls)
-        if engine is None or (engine.endpoint.host, engine.endpoint.port, engine.endpoint.tls) != address:
-            engine = Engine(endpoint, self._settings)
+        if engine is None or not engine.is_at(endpoint):
+            engine = LiveEngine(endpoint, self._pool_limits)
         elif engine.endpoint != endpoint:
-            engine.point_to(endpoint)
+            engine.change(endpoint)
         engines[endpoint.id] = engine
         return engine
 
-    def see(self, engine: Engine, event: Event) -> None:
+    def see(self, engine: LiveEngine, event: Event) -> None:
         """Tell an engine's health what happened; candidates follow when it changed."""
         before = engine.health
         after = health_policy.next_health(before, event, monotonic(), self._health_settings)
         if after is not before:
             self.set_health(engine, after)
 
-    def set_health(self, engine: Engine, after: Health) -> None:
+    def set_health(self, engine: LiveEngine, after: Health) -> None:
         before, engine.health = engine.health, after
         engine.pristine = after.state is State.HEALTHY and not after.failures and not after.ejections
         if after.state is State.EJECTED and before.state is not State.EJECTED:

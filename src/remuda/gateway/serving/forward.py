@@ -14,9 +14,11 @@ from remuda.gateway.api import problems
 from remuda.gateway.api.ask import Ask
 from remuda.gateway.api.problems import Refused
 from remuda.gateway.http.exchange import Exchange
-from remuda.gateway.record import ids
-from remuda.gateway.serving.directory import Engine, Lease, Served
+from remuda.gateway.serving.directory import Lease, Served
+from remuda.gateway.serving.live_engine import LiveEngine
 from remuda.gateway.upstream.connection import AttemptFailed, Upstream
+from remuda.gateway.upstream.request import render_head
+from remuda.gateway.upstream.trace import continue_trace
 from remuda.policy.health import Event
 from remuda.policy.retry import Phase, may_retry
 from remuda.vllm import markers
@@ -39,9 +41,9 @@ class Request:
         self._name = served.name
         self._block = exchange.head.block
         self._request_id = exchange.request_id
-        self._trace = ids.continue_trace(exchange.head.traceparent)
+        self._trace = continue_trace(exchange.head.traceparent)
 
-    def render(self, engine: Engine) -> tuple[bytes, bytes]:
+    def render(self, engine: LiveEngine) -> tuple[bytes, bytes]:
         """Head and body for this engine. The body is the client's own, unless the engine knows the model otherwise."""
         served = self.served
         name = served.adapter or engine.model_name or served.canonical
@@ -49,19 +51,16 @@ class Request:
             self._body = self.ask.rename_model(name)
             self._name = name
         body = self._body
-        route = self.ask.route
-        start = engine.request_starts.get(route.path) or engine.render_start(route)
-        return _HEAD % (start, self._block, self._request_id, self._trace, len(body)), body
-
-
-_HEAD: Final = b"%b%bx-request-id: %b\r\ntraceparent: %b\r\ncontent-length: %d\r\n\r\n"
+        path, pool = self.ask.route.path, engine.pool
+        start = pool.starts.get(path) or pool.start_for(path)
+        return render_head(start, self._block, self._request_id, self._trace, len(body)), body
 
 
 async def forward(gateway: "Gateway", request: Request, exchange: Exchange) -> Lease:
     """The first answer that may be relayed, aboard its lease. Raises Refused when there is none."""
     gateway.retry_budget.count_request()
     model, prompt_tokens = request.served.model, request.ask.prompt_tokens
-    tried: tuple[Engine, ...] = ()
+    tried: tuple[LiveEngine, ...] = ()
     while True:
         engine = model.pick(prompt_tokens, tried)
         if engine is None:
@@ -90,12 +89,12 @@ _EVENTS: Final = {Phase.CONNECT: Event.CONNECT_FAILED, Phase.SENT: Event.BROKEN,
 
 async def attempt(lease: Lease, request: Request, first_byte_timeout_s: float) -> int:
     """One try; the status of the answer that began. On every other way out the lease is closed."""
-    engine = lease.engine
+    pool = lease.engine.pool
     try:
-        head, body = request.render(engine)
+        head, body = request.render(lease.engine)
         fresh = False
         while True:
-            upstream = lease.upstream = engine.take_idle(fresh) or await engine.connect()
+            upstream = lease.upstream = pool.take_idle(fresh) or await pool.connect()
             try:
                 await upstream.send(head, body, lease.started_s + first_byte_timeout_s)
                 break
@@ -109,7 +108,7 @@ async def attempt(lease: Lease, request: Request, first_byte_timeout_s: float) -
     except BaseException:  # the client leaving is thrown in here; a lease ends on every exit
         lease.close()
         raise
-    return upstream.status
+    return upstream.head.status
 
 
 def _refuse_interrupted(upstream: Upstream) -> None:
@@ -131,11 +130,11 @@ def _may_try_again(gateway: "Gateway", request: Request, exchange: Exchange, pha
 
 
 def _try_elsewhere(
-    gateway: "Gateway", request: Request, exchange: Exchange, lease: Lease, tried: tuple[Engine, ...]
+    gateway: "Gateway", request: Request, exchange: Exchange, lease: Lease, tried: tuple[LiveEngine, ...]
 ) -> bool:
     """An engine answered 5xx. Overload is no fault of its health; anything else is."""
     assert lease.upstream is not None
-    status = lease.upstream.status
+    status = lease.upstream.head.status
     if status not in markers.ENGINE_FAULT_STATUSES:
         return False
     if status != _OVERLOADED:

@@ -21,6 +21,7 @@ from remuda.gateway.serving.choose import choose_model
 from remuda.gateway.serving.directory import Lease, Served
 from remuda.gateway.serving.forward import Request, forward
 from remuda.gateway.serving.relay import Relay, judge, read_usage
+from remuda.gateway.upstream.connection import Taker, Upstream
 from remuda.gateway.waiting import Run, Signal
 from remuda.policy.health import Event
 from remuda.policy.outcome import Outcome
@@ -28,7 +29,6 @@ from remuda.vllm.routes import ROUTES
 
 if TYPE_CHECKING:
     from remuda.gateway.app import Gateway
-    from remuda.gateway.upstream.connection import Upstream
 
 _COMPLETIONS: Final = ROUTES["POST", "/v1/completions"]
 
@@ -42,7 +42,7 @@ async def answer_generate(gateway: "Gateway", exchange: Exchange, caller: Princi
     exchange.model_name = served.model.route.name
     lease = await _send(gateway, exchange, request, served)
     assert lease.upstream is not None
-    if request.stream and lease.upstream.streams:
+    if request.stream and lease.upstream.head.streams:
         return await _relay_stream(gateway, exchange, lease, _said_name(request, served))
     status, body = await _collect(gateway, exchange, lease)
     outcome = judge(gateway, lease, status)
@@ -193,7 +193,7 @@ async def _collect(gateway: "Gateway", exchange: Exchange, lease: Lease) -> tupl
     """The whole answer, in memory."""
     upstream = lease.upstream
     assert upstream is not None
-    exchange.first_byte_s = exchange.first_byte_s or upstream.heard_s
+    exchange.first_byte_s = exchange.first_byte_s or upstream.heard_at
     collector = Collector(upstream, gateway.settings.answer_bytes)
     try:
         body = await collector.collect(gateway.settings.idle_timeout_s)
@@ -207,17 +207,17 @@ async def _collect(gateway: "Gateway", exchange: Exchange, lease: Lease) -> tupl
     if usage is not None:
         before = exchange.usage or (0, 0)
         exchange.usage = (before[0] + usage[0], before[1] + usage[1])
-    return upstream.status, body
+    return upstream.head.status, body
 
 
 class EngineBroke(Exception):  # noqa: N818 - what became of an answer
     """It stopped before its end."""
 
 
-class Collector:
-    """`upstream.Taker` that keeps what it takes."""
+class Collector(Taker):
+    """Keeps the body that it takes."""
 
-    def __init__(self, upstream: "Upstream", limit: int) -> None:
+    def __init__(self, upstream: Upstream, limit: int) -> None:
         self._upstream = upstream
         self._limit = limit
         self._parts = [upstream.take_parts()]
@@ -251,13 +251,13 @@ async def _relay_stream(gateway: "Gateway", exchange: Exchange, lease: Lease, mo
         await stream.run(gateway.settings.idle_timeout_s)
     finally:
         lease.close()
-    return judge(gateway, lease, lease.upstream.status, stream.trouble)
+    return judge(gateway, lease, lease.upstream.head.status, stream.trouble)
 
 
 class GeneratedRelay(Relay):
     """A stream of /v1/completions on its way out as one of /generate."""
 
-    def __init__(self, exchange: Exchange, upstream: "Upstream", model: str) -> None:
+    def __init__(self, exchange: Exchange, upstream: Upstream, model: str) -> None:
         super().__init__(exchange, upstream)
         self._translation = simple.GeneratedStream(model)
 

@@ -16,7 +16,8 @@ from remuda.policy.health import Event
 from remuda.policy.route import relax_s_per_token
 
 if TYPE_CHECKING:
-    from remuda.gateway.serving.directory import Directory, Engine
+    from remuda.gateway.serving.directory import Directory
+    from remuda.gateway.serving.live_engine import LiveEngine
     from remuda.gateway.settings import GatewaySettings
 
 
@@ -56,25 +57,24 @@ class HealthChecker:
                 continue
             middle = speeds[len(speeds) // 2]
             for engine in model.engines:
-                unmeasured_s = now_s - engine.measured_s
+                unmeasured_s = now_s - engine.measured_at
                 if unmeasured_s > 10.0:
                     engine.load.s_per_token = relax_s_per_token(engine.load.s_per_token, middle, unmeasured_s)
-                    engine.measured_s = now_s
+                    engine.measured_at = now_s
 
-    async def _probe(self, engine: "Engine") -> None:
+    async def _probe(self, engine: "LiveEngine") -> None:
         try:
             async with asyncio.timeout(self._settings.health_timeout_s):
                 healthy = await self._ask(engine)
         except (TimeoutError, OSError, AttemptFailed):
             healthy = False
-        if not engine.removed:
+        if not engine.pool.closed:
             self._directory.see(engine, Event.PROBE_OK if healthy else Event.PROBE_FAILED)
 
-    async def _ask(self, engine: "Engine") -> bool:
-        upstream = await engine.open_connection()
-        request = b"GET %b/health HTTP/1.1\r\n%bconnection: close\r\n\r\n" % (engine.path_prefix, engine.head_lines)
+    async def _ask(self, engine: "LiveEngine") -> bool:
+        upstream = await engine.pool.open_connection()
         try:
-            await as_future(upstream.send(request, b"", self._settings.health_timeout_s))
-            return upstream.status < 400
+            await as_future(upstream.send(engine.pool.render_probe(), b"", self._settings.health_timeout_s))
+            return upstream.head.status < 400
         finally:
             upstream.release()

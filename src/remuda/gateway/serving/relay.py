@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 from remuda.gateway.api import problems
 from remuda.gateway.http.exchange import STATUS_LINES, Exchange
 from remuda.gateway.serving.directory import Lease
+from remuda.gateway.upstream.connection import Taker, Upstream
 from remuda.gateway.waiting import Signal
 from remuda.policy.health import Event
 from remuda.policy.outcome import Outcome
@@ -20,7 +21,6 @@ from remuda.vllm import markers
 
 if TYPE_CHECKING:
     from remuda.gateway.app import Gateway
-    from remuda.gateway.upstream.connection import Upstream
 
 _EVENT_BYTES: Final = 1 << 20
 """An event longer than this is not held until its end."""
@@ -43,14 +43,14 @@ async def relay(gateway: "Gateway", exchange: Exchange, lease: Lease) -> Outcome
     assert upstream is not None
     stream = None
     try:
-        if upstream.complete and not upstream.streams:
+        if upstream.complete and not upstream.head.streams:
             _write_whole(exchange, upstream)
         else:
             stream = Relay(exchange, upstream)
             await stream.run(gateway.settings.idle_timeout_s)
     finally:
         lease.close()
-    return judge(gateway, lease, upstream.status, "" if stream is None else stream.trouble)
+    return judge(gateway, lease, upstream.head.status, "" if stream is None else stream.trouble)
 
 
 def judge(gateway: "Gateway", lease: Lease, status: int, trouble: str = "") -> Outcome:
@@ -65,28 +65,29 @@ def judge(gateway: "Gateway", lease: Lease, status: int, trouble: str = "") -> O
     return Outcome.NO_CAPACITY if status == 503 else Outcome.UPSTREAM_FAILED
 
 
-def _write_whole(exchange: Exchange, upstream: "Upstream") -> None:
+def _write_whole(exchange: Exchange, upstream: Upstream) -> None:
     """An answer that came in one piece goes out in one piece."""
     body = upstream.take_parts()
-    framing = b"" if upstream.status in _BODILESS else b"content-length: %d\r\n" % len(body)
+    framing = b"" if upstream.head.status in _BODILESS else b"content-length: %d\r\n" % len(body)
     exchange.connection.transport.write(render_head(exchange, upstream, framing) + body)
     exchange.answer_bytes = len(body)
     exchange.usage = read_usage(body)
 
 
-def render_head(exchange: Exchange, upstream: "Upstream", framing: bytes) -> bytes:
+def render_head(exchange: Exchange, upstream: Upstream, framing: bytes) -> bytes:
     """The head of a relayed answer: the engine's own lines, our framing, who it was."""
-    exchange.status = upstream.status
+    answer = upstream.head
+    exchange.status = answer.status
     exchange.answered = True
-    exchange.first_byte_s = upstream.heard_s
+    exchange.first_byte_s = upstream.heard_at
     if exchange.gateway.draining:
         exchange.keep_alive = False
     return b"".join(
         (
-            STATUS_LINES.get(upstream.status) or STATUS_LINES[502],
-            upstream.lines,
+            STATUS_LINES.get(answer.status) or STATUS_LINES[502],
+            answer.lines,
             framing,
-            upstream.engine.id_line if upstream.status < 400 else upstream.engine.id_line + _FAILED_HOP,
+            upstream.owner.id_line if answer.status < 400 else upstream.owner.id_line + _FAILED_HOP,
             b"x-request-id: ",
             exchange.request_id,
             b"\r\n" if exchange.keep_alive and exchange.head.minor else b"\r\n" + exchange.framing(),
@@ -110,20 +111,20 @@ def read_usage(answer: bytes) -> tuple[int, int] | None:
     return int(prompt), int(found.get(b"completion_tokens") or found.get(b"output_tokens") or b"0")
 
 
-class Relay:
-    """One answer being relayed: `upstream.Taker` on one side, `exchange.Source` on the other."""
+class Relay(Taker):
+    """One answer being relayed: `Taker` on one side, `exchange.Source` on the other."""
 
     chunked = False
     trouble = ""
     events = 0
     tail = b""
 
-    def __init__(self, exchange: Exchange, upstream: "Upstream") -> None:
+    def __init__(self, exchange: Exchange, upstream: Upstream) -> None:
         self.exchange = exchange
         self.upstream = upstream
         self.write = exchange.connection.transport.write
         self.recent: deque[bytes] = deque(maxlen=_RECENT)
-        self.streams = upstream.streams
+        self.streams = upstream.head.streams
         self.bytes = 0
         self.finished: Signal[None] = Signal()
 
@@ -136,13 +137,14 @@ class Relay:
         if upstream.complete:
             self.end()
         else:
-            upstream.relay_to(self, idle_timeout_s, self if self.chunked and self.streams else None)
+            upstream.relay_to(self, idle_timeout_s, self.chunked and self.streams)
         await self.finished
 
     def _choose_framing(self) -> bytes:
         """How the client learns where the body ends."""
-        if self.upstream.content_length is not None:
-            return b"content-length: %b\r\n" % self.upstream.content_length
+        length = self.upstream.head.content_length
+        if length is not None:
+            return b"content-length: %b\r\n" % length
         return self._frame_anew()
 
     def _frame_anew(self) -> bytes:

@@ -1,28 +1,23 @@
-"""One connection to an engine: a request out, an answer in; kept alive between them.
+"""One connection to an engine: a request out, an answer in; kept alive between requests.
 
-llhttp tracks the answer's framing; what it decodes is handed on once per read and framed anew, so nothing of an
-engine's framing (extensions, trailers, odd sizes) ever reaches a client. It is not asked about reads that leave it
-where it was: a whole answer under a known head, and a chunk framed exactly as we frame it. An answer has begun with the
-first byte of its body: until then an engine that dies in prefill can still be replaced. Does not know models, retries
-or clients.
-`engines` keeps the idle ones, `forward` sends, `relay` takes.
+llhttp reads the answer's framing. Its payload is handed on once per read and framed anew, so nothing of an engine's
+framing (chunk extensions, trailers, odd sizes) reaches a client. llhttp is not asked about the two kinds of reads that
+leave its state unchanged: a whole answer whose head is known byte for byte, and a chunk that is framed exactly as the
+gateway frames chunks. An answer begins with the first byte of its body: until then another engine can still take the
+request. This module does not know models, retries, health or clients.
 """
 
 import asyncio
-from collections.abc import Callable
 from time import monotonic
-from typing import TYPE_CHECKING, Final, Protocol, cast
+from typing import Final, cast
 
 import httptools
 
+from remuda.gateway.deadlines import NEVER
 from remuda.gateway.head_memo import HeadMemo
-from remuda.gateway.http.exchange import NEVER
+from remuda.gateway.upstream.head import NO_HEAD, AnswerHead, read_answer_head
 from remuda.gateway.waiting import Signal
 from remuda.policy.retry import Phase
-
-if TYPE_CHECKING:
-    from remuda.gateway.serving.directory import Engine
-    from remuda.gateway.serving.relay import Relay
 
 _HEAD_BYTES: Final = 64 * 1024
 _SIZE_DIGITS: Final = 4
@@ -32,38 +27,12 @@ _EVENT_CHUNK_END: Final = b"\n\n\r\n"
 _SPLIT_BYTES: Final = 16 * 1024
 """Larger bodies are written beside their head instead of being copied behind it."""
 
-_LENGTH, _CODING, _TYPE, _DROP = range(4)
-_MEANINGS: Final = {
-    b"content-length": _LENGTH,
-    b"transfer-encoding": _CODING,
-    b"content-type": _TYPE,
-    # Hop-by-hop, or the gateway's own to say.
-    **dict.fromkeys(
-        (
-            b"connection", b"keep-alive", b"proxy-connection", b"proxy-authenticate", b"upgrade", b"te", b"trailer",
-            b"x-request-id", b"server", b"alt-svc", b"set-cookie", b"strict-transport-security",
-        ),
-        _DROP,
-    ),
-}  # fmt: skip
-
-
 _HEAD_END: Final = b"\r\n\r\n"
 _NO_BODY: Final = frozenset({204, 304})
 
 
-class AnswerHead:
-    """What was made of an answer's head; not changed afterwards, for it serves every answer with the same bytes."""
-
-    __slots__ = ("lines", "status")
-
-    def __init__(self, status: int, lines: bytes) -> None:
-        self.status = status
-        self.lines = lines
-
-
-class AttemptFailed(Exception):  # noqa: N818 - what became of one try
-    """One try ended without an answer. `stale`: a kept-alive connection the engine had already closed."""
+class AttemptFailed(Exception):  # noqa: N818 - the result of one attempt
+    """One attempt ended without an answer. `stale`: the engine had already closed this kept-alive connection."""
 
     def __init__(self, phase: Phase, detail: str, *, timed_out: bool = False, stale: bool = False) -> None:
         super().__init__(detail)
@@ -73,47 +42,71 @@ class AttemptFailed(Exception):  # noqa: N818 - what became of one try
         self.stale = stale
 
 
-class Taker(Protocol):
-    """Takes an answer's body as it comes."""
+class Taker:
+    """Takes an answer's body as it arrives. A class and not a protocol: compiled calls through a protocol are slow."""
 
-    def take(self, payload: bytes) -> None: ...
-    def end(self) -> None: ...
-    def broken(self, detail: str) -> None: ...
+    def take(self, payload: bytes) -> None:
+        """Take the payload of one read."""
+        raise NotImplementedError
+
+    def take_chunk(self, chunk: bytes, start: int) -> None:
+        """Take one chunk of whole events with its framing; its payload begins at `start` and ends before the CRLF."""
+        raise NotImplementedError
+
+    def end(self) -> None:
+        """The answer is complete."""
+        raise NotImplementedError
+
+    def broken(self, detail: str) -> None:
+        """The answer ends here, before its end."""
+        raise NotImplementedError
+
+
+class Owner:
+    """The part of a pool that its connections use."""
+
+    answer_memo: HeadMemo[AnswerHead] | None
+    """The head of the engine's last whole answer."""
+    id_line: bytes
+    """The header line that tells a client which engine answered."""
+
+    def keep(self, upstream: "Upstream") -> None:
+        """Take back a connection that can carry another request."""
+        raise NotImplementedError
+
+    def forget(self, upstream: "Upstream") -> None:
+        """The connection is closed."""
+        raise NotImplementedError
 
 
 class Upstream:
-    """An `asyncio.Protocol` by its methods (a compiled class has no Python base); see the module.
+    """An `asyncio.Protocol` by its methods, because a compiled class has no Python base.
 
-    Its life: idle → `send` → the answer begins → `relay_to` → `release`.
+    Its life: idle, `send`, the answer begins, `relay_to`, `release`.
     """
 
     __slots__ = (
         "_between_chunks",
-        "_chunk_taker",
         "_fed",
         "_feed",
         "_head_bytes",
         "_headers",
         "_keep_alive",
-        "_on_lost",
         "_parser",
         "_parts",
         "_poisoned",
         "_taker",
+        "_takes_chunks",
         "answer",
         "busy",
-        "chunked",
         "complete",
-        "content_length",
-        "deadline_s",
-        "engine",
-        "heard_s",
-        "lines",
+        "deadline_at",
+        "head",
+        "heard_at",
         "lost",
+        "owner",
         "paused",
         "reused",
-        "status",
-        "streams",
         "timeout_s",
         "transport",
     )
@@ -121,14 +114,13 @@ class Upstream:
     transport: asyncio.Transport
     answer: Signal["Upstream"]
 
-    def __init__(self, engine: "Engine", on_lost: Callable[["Upstream"], None]) -> None:
-        self.engine = engine
-        self._on_lost = on_lost
+    def __init__(self, owner: Owner) -> None:
+        self.owner = owner
         self._parser = httptools.HttpResponseParser(self)
         self._feed = self._parser.feed_data
         self.lost = self.busy = self.reused = self.paused = False
-        self.deadline_s = NEVER
-        self.heard_s = self.timeout_s = 0.0
+        self.deadline_at = NEVER
+        self.heard_at = self.timeout_s = 0.0
         self._keep_alive = self._poisoned = False
         self._taker: Taker | None = None
         self._reset()
@@ -139,12 +131,9 @@ class Upstream:
         self._head_bytes = 0
         self._fed = False
         self._between_chunks = False
-        self._chunk_taker: Relay | None = None
-        self.status = 0
-        self.lines = b""
-        """The answer's header lines, as far as they go on to the client."""
-        self.content_length: bytes | None = None
-        self.complete = self.chunked = self.streams = False
+        self._takes_chunks = False
+        self.head: AnswerHead = NO_HEAD
+        self.complete = False
 
     # ---- from the loop
 
@@ -152,19 +141,19 @@ class Upstream:
         self.transport = cast("asyncio.Transport", transport)
 
     def pause_writing(self) -> None:
-        """A request that the engine is slow to read waits in the transport: it is there already."""
+        """Nothing to do: a request that the engine reads slowly waits in the transport, which has all of it."""
 
     def resume_writing(self) -> None:
-        """See `pause_writing`."""
+        """Nothing to do; see `pause_writing`."""
 
     def data_received(self, data: bytes) -> None:
         if not self.busy:
             self._poisoned = True
             self.transport.abort()
             return
-        self.heard_s = monotonic()
+        self.heard_at = monotonic()
         if not (self._fed or self.complete):
-            memo = self.engine.answer_memo
+            memo = self.owner.answer_memo
             known = memo.match(data) if memo is not None else None
             if known is not None and known[0] + known[1] == len(data):
                 assert memo is not None
@@ -172,18 +161,18 @@ class Upstream:
             else:
                 self._parse_first(data)
             return
-        if self._between_chunks and self._chunk_taker is not None:
+        if self._takes_chunks and self._between_chunks:
             # Nearly every read of a stream is one chunk with one event, framed as we frame it: nothing to parse.
             end = data.find(b"\r\n", 0, _SIZE_DIGITS + 2)
             if len(data) - end - 4 == _CHUNK_SIZES.get(data[:end]) and data.endswith(_EVENT_CHUNK_END):
-                self._chunk_taker.take_chunk(data, end + 2)
+                assert self._taker is not None
+                self._taker.take_chunk(data, end + 2)
                 return
         self._parse(data)
 
     def _take_known(self, head: AnswerHead, body: bytes) -> None:
-        """A whole answer in one read, its head as one that was parsed before: the parser need not see it."""
-        self.status = head.status
-        self.lines = head.lines
+        """A whole answer came in one read, and the parser has read the same head before: it need not see this one."""
+        self.head = head
         self.complete = self._keep_alive = True
         self._parts.append(body)
         self.answer.set(self)
@@ -195,14 +184,14 @@ class Upstream:
             self._remember(data)
 
     def _remember(self, data: bytes) -> None:
-        """Keep the head of a whole answer, so that the next one is recognised. Only what leaves nothing open."""
-        length = self.content_length
-        if length is None or self.chunked or self.streams or self.status in _NO_BODY or not self._keep_alive:
+        """Keep the head of a whole answer, so that the next one is recognised; not a head that leaves anything open."""
+        head = self.head
+        length = head.content_length
+        if length is None or head.chunked or head.streams or head.status in _NO_BODY or not self._keep_alive:
             return
-        if data[:12] == b"HTTP/1.1 %d" % self.status:  # not a 1xx in front of it
+        if data[:12] == b"HTTP/1.1 %d" % head.status:  # a 1xx in front of it would be in the way
             end = data.find(_HEAD_END) + len(_HEAD_END)
-            head = AnswerHead(self.status, self.lines)
-            self.engine.answer_memo = HeadMemo(data[:end], head, int(length))
+            self.owner.answer_memo = HeadMemo(data[:end], head, int(length))
 
     def _parse(self, data: bytes) -> None:
         try:
@@ -232,11 +221,12 @@ class Upstream:
 
     def _bound_head(self, received: int) -> None:
         self._head_bytes += received
-        if not self.status and self._head_bytes > _HEAD_BYTES:
+        if not self.head.status and self._head_bytes > _HEAD_BYTES:
             self._fail("the head of its answer is too large")
 
     def eof_received(self) -> bool:
-        if self.busy and self.status and not self.complete and not self.chunked and self.content_length is None:
+        head = self.head
+        if self.busy and head.status and not self.complete and not head.chunked and head.content_length is None:
             self.complete = True  # an answer that ends with its connection
             if self._taker is not None:
                 self._taker.end()
@@ -246,7 +236,7 @@ class Upstream:
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
         self.lost = True
-        self._on_lost(self)
+        self.owner.forget(self)
         if self.busy and not self.complete:
             self._fail("it closed the connection")
 
@@ -261,24 +251,8 @@ class Upstream:
 
     def on_headers_complete(self) -> None:
         status = self._parser.get_status_code()
-        if status < 200:
-            return
-        lines = []
-        meanings = _MEANINGS
-        for name, value in self._headers:
-            meaning = meanings.get(name)
-            if meaning is None:
-                meaning = meanings.get(name.lower())
-            if meaning is None or meaning == _TYPE:
-                lines.append(b"%b: %b\r\n" % (name, value))
-                if meaning is not None:
-                    self.streams = value.startswith(b"text/event-stream")
-            elif meaning == _LENGTH:
-                self.content_length = value
-            elif meaning == _CODING:
-                self.chunked = True
-        self.lines = b"".join(lines)
-        self.status = status
+        if status >= 200:
+            self.head = read_answer_head(status, self._headers)
 
     def on_body(self, body: bytes) -> None:
         self._parts.append(body)
@@ -290,7 +264,7 @@ class Upstream:
         self._between_chunks = True
 
     def on_message_complete(self) -> None:
-        if not self.status:
+        if not self.head.status:
             self._headers.clear()  # 1xx: the real answer follows
             return
         self.complete = True
@@ -299,14 +273,14 @@ class Upstream:
 
     # ---- from the flow
 
-    def send(self, head: bytes, body: bytes, deadline_s: float) -> Signal["Upstream"]:
+    def send(self, head: bytes, body: bytes, deadline_at: float) -> Signal["Upstream"]:
         """Send a request; the signal is set when its answer has begun."""
         if self.reused:
             self._reset()
         self.busy = True
         answer: Signal[Upstream] = Signal()
         self.answer = answer
-        self.deadline_s = deadline_s
+        self.deadline_at = deadline_at
         if len(body) > _SPLIT_BYTES:
             self.transport.write(head)
             self.transport.write(body)
@@ -315,36 +289,37 @@ class Upstream:
         return answer
 
     def peek(self) -> bytes:
-        """What of the body is here, without taking it."""
+        """The part of the body that is here, without taking it."""
         parts = self._parts
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
     def take_parts(self) -> bytes:
-        """What of the body came so far."""
+        """Take the part of the body that is here."""
         parts = self._parts
         payload = parts[0] if len(parts) == 1 else b"".join(parts)
         parts.clear()
         return payload
 
-    def relay_to(self, taker: Taker, idle_timeout_s: float, chunk_taker: "Relay | None" = None) -> None:
-        """From now on the body goes to `taker`, read by read; a chunk of whole events in one read to `chunk_taker`."""
+    def relay_to(self, taker: Taker, idle_timeout_s: float, takes_chunks: bool = False) -> None:
+        """From now on the body goes to `taker`, read by read. `takes_chunks`: it wants whole chunks as they came."""
         self._taker = taker
-        self._chunk_taker = chunk_taker
+        self._takes_chunks = takes_chunks
         self.timeout_s = idle_timeout_s
-        self.deadline_s = self.heard_s + idle_timeout_s
+        self.deadline_at = self.heard_at + idle_timeout_s
 
     def release(self) -> None:
-        """The request is over, one way or the other: back to the idle ones, or closed."""
+        """The request is over. The connection goes back to its owner, or closes."""
         if not self.busy:
             return
         self.busy = False
-        self._taker = self._chunk_taker = None
-        self.deadline_s = NEVER
+        self._taker = None
+        self._takes_chunks = False
+        self.deadline_at = NEVER
         if self.paused:
             self.resume()
         if self.complete and self._keep_alive and not (self._poisoned or self.lost or self.transport.is_closing()):
             self.reused = True
-            self.engine.keep(self)
+            self.owner.keep(self)
         elif not self.lost:
             self.transport.abort()
 
@@ -356,28 +331,28 @@ class Upstream:
     def resume(self) -> None:
         if self.paused:
             self.paused = False
-            self.heard_s = monotonic()
+            self.heard_at = monotonic()
             if not self.lost and not self.transport.is_closing():
                 self.transport.resume_reading()
 
     # ---- ends
 
-    def on_deadline(self, now_s: float) -> None:
-        """The sweeper: nothing was heard for too long, or an idle connection is old."""
+    def on_deadline(self, now_at: float) -> None:
+        """Nothing was heard for too long, or an idle connection is old."""
         if not self.busy:
-            self.deadline_s = NEVER
+            self.deadline_at = NEVER
             self.transport.close()
         elif self._taker is None:
             self._fail("it did not begin to answer in time", timed_out=True)
         elif self.paused:
-            self.deadline_s = now_s + self.timeout_s
-        elif self.heard_s + self.timeout_s > now_s:
-            self.deadline_s = self.heard_s + self.timeout_s
+            self.deadline_at = now_at + self.timeout_s
+        elif self.heard_at + self.timeout_s > now_at:
+            self.deadline_at = self.heard_at + self.timeout_s
         else:
             self._fail(f"it sent nothing for {self.timeout_s:g} s")
 
     def _fail(self, detail: str, *, timed_out: bool = False) -> None:
-        self.deadline_s = NEVER
+        self.deadline_at = NEVER
         self._poisoned = True
         if not self.lost:
             self.transport.abort()

@@ -1,13 +1,13 @@
 """An engine's head that comes again is recognised instead of parsed: what is made of the answer is the same."""
 
 import asyncio
-from typing import Any, cast
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from remuda.gateway.upstream.connection import AttemptFailed, Upstream
+from remuda.gateway.upstream.connection import AttemptFailed, Owner, Upstream
 
 Made = tuple[int, bytes, bool, bool, bytes]
 """Of an answer: status, header lines, whether it streams, whether it is complete, its body."""
@@ -22,11 +22,11 @@ class _Wire(asyncio.Transport):
         return False
 
 
-class Engine:
-    """The part of an engine that a connection touches."""
+class Engine(Owner):
+    """Notes which connections it gets back."""
 
     def __init__(self) -> None:
-        self.answer_memo: Any = None
+        self.answer_memo = None
         self.kept: list[Upstream] = []
 
     def keep(self, upstream: Upstream) -> None:
@@ -51,13 +51,14 @@ def ask(upstream: Upstream, reads: list[bytes]) -> Made | str:
         pass
     except AttemptFailed as failure:
         return failure.detail
-    made = (upstream.status, upstream.lines, upstream.streams, upstream.complete, upstream.take_parts())
+    head = upstream.head
+    made = (head.status, head.lines, head.streams, upstream.complete, upstream.take_parts())
     upstream.release()
     return made
 
 
 def connect(engine: Engine) -> Upstream:
-    upstream = Upstream(cast("Any", engine), lambda _: None)
+    upstream = Upstream(engine)
     upstream.connection_made(_Wire())
     return upstream
 

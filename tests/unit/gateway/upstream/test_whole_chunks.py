@@ -1,20 +1,25 @@
 """Chunks of whole events are handed on unparsed: however an answer is cut into reads, the payload is the same."""
 
 import asyncio
-from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from remuda.gateway.upstream.connection import Upstream
+from remuda.gateway.upstream.connection import Owner, Taker, Upstream
 
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
 
 
-class Client:
-    """Both kinds of taker: what arrived, and how."""
+class Engine(Owner):
+    """Remembers nothing."""
+
+    answer_memo = None
+
+
+class Client(Taker):
+    """Notes what arrived, and how."""
 
     def __init__(self) -> None:
         self.payload = b""
@@ -49,12 +54,12 @@ class Wire(asyncio.Transport):
 
 
 def relay(reads: list[bytes]) -> Client:
-    upstream = Upstream(cast("Any", SimpleNamespace(answer_memo=None)), lambda _: None)
+    upstream = Upstream(Engine())
     upstream.connection_made(Wire())
     upstream.send(b"", b"", 1e9)
     upstream.data_received(HEAD)
     client = Client()
-    upstream.relay_to(client, 60, client)
+    upstream.relay_to(client, 60, takes_chunks=True)
     for read in reads:
         if not client.ended and not client.trouble:
             upstream.data_received(read)
