@@ -3,6 +3,7 @@
 RemudaError                 what happened, the value, and how to go on
 ├── spec.SpecError          a model file is wrong (every problem listed, file:line:col)
 ├── planner.PlanError       the file is well formed, but cannot run as written
+├── machine.MachineError    the operating system refuses something, or a resource is taken
 ├── engine.EngineError      an engine cannot be installed, started or kept alive
 ├── gateway.GatewayError    the gateway cannot listen or was given impossible settings
 └── fleet.FleetError        `remuda up`, `status`, `down` …: this machine's fleet

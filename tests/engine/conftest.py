@@ -10,13 +10,14 @@ from tests.engine.running import Running, make_document, make_model
 
 from remuda import engine as engine_package
 from remuda import spec
-from remuda.engine import proc
-from remuda.engine.home import Home
 from remuda.engine.install import install_engine
 from remuda.engine.installation import Installation
-from remuda.engine.plan import EnginePlan, pick_free_port, plan_engine
+from remuda.engine.plan import EnginePlan, plan_engine
 from remuda.engine.status import EngineStatus
 from remuda.engine.supervise import Engine, SuperviseSettings
+from remuda.machine import processes
+from remuda.machine.home import Home
+from remuda.machine.ports import pick_free_port
 
 DEMO = Path(engine_package.__file__).parent / "demo"
 
@@ -82,7 +83,7 @@ async def launch_plan() -> AsyncIterator[Callable[..., Running]]:
         pid = next((status.pid for status in reversed(running.history) if status.pid), None)
         await running.engine.stop()
         await running.task
-        assert pid is None or proc.find_group(pid) == []
+        assert pid is None or processes.find_group(pid) == []
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")

@@ -10,12 +10,13 @@ from pathlib import Path
 
 from tests.engine.running import make_document
 
-from remuda.engine.home import Home
 from remuda.engine.install import find_installation
-from remuda.engine.plan import pick_free_port, plan_engine
-from remuda.engine.proc import find_descendants
+from remuda.engine.plan import plan_engine
 from remuda.engine.status import EngineStatus
 from remuda.engine.supervise import Engine
+from remuda.machine.home import Home
+from remuda.machine.ports import pick_free_port
+from remuda.machine.processes import find_descendants
 
 
 def tell(status: EngineStatus) -> None:

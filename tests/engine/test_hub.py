@@ -13,10 +13,11 @@ from tests.engine.running import poll
 from remuda import spec
 from remuda.engine.build import Progress
 from remuda.engine.errors import WeightsError
-from remuda.engine.plan import pick_free_port, plan_engine
-from remuda.engine.proc import find_descendants
+from remuda.engine.plan import plan_engine
 from remuda.engine.status import EngineState
 from remuda.engine.weights import fetch_weights, read_marker
+from remuda.machine.ports import pick_free_port
+from remuda.machine.processes import find_descendants
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 NAME = "someone/model"

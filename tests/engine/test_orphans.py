@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from tests.engine.running import poll
 
-from remuda.engine import proc
+from remuda.machine import processes
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 REPOSITORY = Path(__file__).parents[2]
@@ -40,7 +40,7 @@ async def until_state(process: asyncio.subprocess.Process, state: str) -> list[i
 
 
 async def until_gone(pids: list[int]) -> None:
-    await poll(lambda: not any((stat := proc.read_stat(pid)) and stat.state not in "ZX" for pid in pids), DYING_S)
+    await poll(lambda: not any((stat := processes.read_stat(pid)) and stat.state not in "ZX" for pid in pids), DYING_S)
 
 
 async def test_killing_the_supervisor_of_a_ready_engine_leaves_no_process(home, small_model, tmp_path):

@@ -7,8 +7,8 @@ import pytest
 import pytest_asyncio
 from tests.engine.running import make_document
 
-from remuda.engine import proc
 from remuda.engine.status import EngineState
+from remuda.machine import processes
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -56,4 +56,4 @@ async def test_draining_finishes_running_streams_and_leaves_nothing(cramped):
     assert all('"finish_reason":"length"' in end and "abort" not in end for end in ends)
     assert cramped.status.state is EngineState.STOPPED
     assert EngineState.DRAINING in [status.state for status in cramped.history]
-    assert proc.find_group(pid) == []
+    assert processes.find_group(pid) == []

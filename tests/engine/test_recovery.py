@@ -8,12 +8,12 @@ import pytest
 import pytest_asyncio
 from tests.engine.running import Running, make_document, make_model, poll
 
-from remuda.engine import proc
 from remuda.engine.backoff import BackoffSettings
 from remuda.engine.scratch import SHM_PREFIX_VARIABLE
 from remuda.engine.status import EngineState, EngineStatus
 from remuda.engine.supervise import SuperviseSettings
 from remuda.engine.watch import WatchSettings
+from remuda.machine import processes
 from remuda.policy.hung import HungLimits
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -40,7 +40,7 @@ async def victim(launch, installation, tmp_path_factory):
 
 def core_of(status: EngineStatus) -> int:
     """The engine core among the descendants of the API process."""
-    stats = [proc.read_stat(pid) for pid in proc.find_descendants(status.pid)]
+    stats = [processes.read_stat(pid) for pid in processes.find_descendants(status.pid)]
     return next(stat.pid for stat in stats if stat and "EngineCor" in stat.name)
 
 
@@ -55,7 +55,7 @@ async def until_replaced(victim: Running, old: EngineStatus) -> list[EngineStatu
     """Wait for the next process to be ready; what was said on the way. Nothing of the old one may be left."""
     began = len(victim.history)
     await victim.until(lambda status: status.state is EngineState.READY and status.pid != old.pid)
-    assert proc.find_group(old.pid) == []
+    assert processes.find_group(old.pid) == []
     assert await victim.text("again", max_tokens=2)
     return victim.history[began:]
 
@@ -105,7 +105,7 @@ async def test_a_killed_api_process_takes_its_core_sockets_and_semaphores_with_i
     os.kill(old.pid, signal.SIGKILL)
     await victim.until(lambda status: status.state is not EngineState.READY, 10)
     assert "SIGKILL" in victim.status.reason
-    assert proc.find_group(old.pid) == []
+    assert processes.find_group(old.pid) == []
     assert not os.path.exists(folder)  # noqa: ASYNC240
     assert [name for name in os.listdir("/dev/shm") if prefix in name] == []
     await victim.engine.stop()

@@ -7,8 +7,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from remuda.engine.proc import find_descendants, find_group
 from remuda.engine.status import EngineState
+from remuda.machine.processes import find_descendants, find_group
 from remuda.vllm.dialect import DIALECTS
 from remuda.vllm.metrics import parse_metrics
 from remuda.vllm.routes import ROUTES

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from tests.product.driving import READY_S, TWO_ENGINES, Machine
 
-from remuda.engine.home import Home
 from remuda.engine.install import install_engine
+from remuda.machine.home import Home
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from remuda.fleet import control
-from remuda.fleet.processes import ProcessId, fetch_process_id, is_alive
+from remuda.machine.processes import ProcessId, fetch_process_id, is_alive
 
 ROOT = Path(__file__).resolve().parents[2]
 LAPTOP = ROOT / "examples" / "laptop.yaml"

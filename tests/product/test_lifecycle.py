@@ -25,8 +25,8 @@ from tests.product.driving import (
     wait_until_gone,
 )
 
-from remuda.fleet.processes import fetch_process_id, is_alive
 from remuda.fleet.pulse import Pulse
+from remuda.machine.processes import fetch_process_id, is_alive
 
 SECOND_START_S = 30.0
 SILENCE_S = Pulse().patience_s

@@ -9,7 +9,7 @@ import httpx
 import pytest
 from tests.product.driving import GONE_S, READY_S, Machine, family_of, kill, until
 
-from remuda.fleet.processes import is_alive
+from remuda.machine.processes import is_alive
 
 MODEL = "remuda-demo"
 AT_ONCE = 24

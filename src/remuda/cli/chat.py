@@ -56,9 +56,9 @@ def command(
 
 
 def _find_address(url: str | None) -> "Address":
-    from remuda.engine.home import Home
     from remuda.fleet import control
     from remuda.fleet.talk import Address
+    from remuda.machine.home import Home
 
     key = os.environ.get("REMUDA_API_KEY", "")
     if url:

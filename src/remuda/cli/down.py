@@ -25,10 +25,10 @@ def command(cut: bool) -> None:
     Returns when no process of it is left. With --cut, running requests are broken off, and a fleet that does not answer
     is killed (its engines end with it).
     """
-    from remuda.engine.home import Home
     from remuda.fleet import control
     from remuda.fleet.errors import FleetAbsentError, FleetError
     from remuda.fleet.record import read_record
+    from remuda.machine.home import Home
 
     folder = Home.from_environment().state
     record = read_record(folder)
@@ -46,7 +46,7 @@ def command(cut: bool) -> None:
 
 
 def _kill(record: "FleetRecord") -> None:
-    from remuda.fleet.processes import is_alive, stop_group
+    from remuda.machine.processes import is_alive, stop_group
 
     if is_alive(record.process):
         os.kill(record.pid, signal.SIGKILL)
@@ -56,8 +56,8 @@ def _kill(record: "FleetRecord") -> None:
 
 def _wait_until_gone(folder: Path, record: "FleetRecord | None") -> None:
     from remuda.fleet.errors import FleetError
-    from remuda.fleet.processes import is_alive
     from remuda.fleet.record import is_claimed
+    from remuda.machine.processes import is_alive
 
     processes = [record.process, *record.children.values()] if record else []
     deadline_s = time.monotonic() + GONE_S

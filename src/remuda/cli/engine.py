@@ -13,8 +13,8 @@ from remuda.cli import output
 if TYPE_CHECKING:
     from types import FrameType
 
-    from remuda.engine.home import Home
     from remuda.engine.inventory import Environment
+    from remuda.machine.home import Home
 
 HEADERS = ("NAME", "VLLM", "BUILD", "PYTHON", "SIZE", "STATE")
 _STYLES = {"current": "green", "superseded": "yellow", "broken": "red"}
@@ -41,11 +41,11 @@ def command() -> None:
 def install(version: str | None, variant: str, repair: bool) -> None:
     """Install vLLM, or say where it is."""
     from remuda.cli.progress import View
-    from remuda.engine.home import Home
     from remuda.engine.install import install_engine
     from remuda.engine.inventory import list_environments
     from remuda.engine.variants import DEFAULT_VERSION
     from remuda.fleet.workshop import StepReporter
+    from remuda.machine.home import Home
 
     home = Home.from_environment()
     wanted = version or DEFAULT_VERSION
@@ -70,8 +70,8 @@ def list_(as_json: bool) -> None:
     STATE is `current` for what this Remuda starts engines from, `superseded` for what an older Remuda (or one under
     another Python) left, `broken` for what is half-made or damaged.
     """
-    from remuda.engine.home import Home
     from remuda.engine.inventory import list_environments
+    from remuda.machine.home import Home
 
     found = list_environments(Home.from_environment())
     if as_json:
@@ -94,9 +94,9 @@ def remove(names: tuple[str, ...], superseded: bool, yes: bool) -> None:
     Asks first; without a terminal to ask on, --yes is needed. What an engine runs from is not deleted, nor what a
     running fleet may start one from.
     """
-    from remuda.engine.home import Home
     from remuda.engine.installation import measure_bytes
     from remuda.engine.inventory import check_unused, list_environments, remove_environment
+    from remuda.machine.home import Home
 
     if superseded == bool(names):
         raise click.UsageError("give either NAME, `all` or --superseded")

@@ -13,12 +13,12 @@ def command(files: tuple[Path, ...], port: int | None) -> None:
 
     Every model of FILE must name its engines with `endpoints:`. Ctrl-C lets running requests finish.
     """
-    from remuda.engine.home import Home
     from remuda.fleet.errors import FleetError
     from remuda.fleet.plan import plan_fleet
-    from remuda.fleet.ports import require_free_port
     from remuda.gateway import standalone
     from remuda.gateway.access.tenant_store import TenantStore
+    from remuda.machine.home import Home
+    from remuda.machine.ports import require_free_port
 
     store = TenantStore.of_machine(Home.from_environment().state)
     plan = plan_fleet(files, port, store.records())

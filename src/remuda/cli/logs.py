@@ -24,7 +24,7 @@ def command(name: str | None, follow: bool, lines: int) -> None:
     MODEL is a model's name, one engine of it (NAME-0), `gateway` or `fleet`; without it all are shown. Logs stay when
     the fleet is gone.
     """
-    from remuda.engine.home import Home
+    from remuda.machine.home import Home
 
     folder = Home.from_environment().logs
     paths = find_logs(folder, name)

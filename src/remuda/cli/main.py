@@ -146,7 +146,7 @@ def _report_click(error: click.ClickException) -> int:
 
 def _report_refusal(error: OSError) -> int:
     """What no command expected of the system: a full disk, a file of somebody else's, a folder that is a file."""
-    from remuda.fleet.errors import explain_os_error
+    from remuda.machine.errors import explain_os_error
 
     told = explain_os_error(error)
     output.show_error(told.message, told.hint)

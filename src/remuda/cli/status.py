@@ -22,8 +22,8 @@ def command(as_json: bool) -> None:
     """Show what is running, and why it is not."""
     import msgspec
 
-    from remuda.engine.home import Home
     from remuda.fleet import control
+    from remuda.machine.home import Home
 
     snapshot = control.ask_status(Home.from_environment().state)
     if as_json:

@@ -118,8 +118,8 @@ def revoke(name: str, key_name: str | None, yes: bool) -> None:
 
 
 def _open_store() -> "TenantStore":
-    from remuda.engine.home import Home
     from remuda.gateway.access.tenant_store import TenantStore
+    from remuda.machine.home import Home
 
     return TenantStore.of_machine(Home.from_environment().state)
 

@@ -13,8 +13,8 @@ from remuda.cli import output, progress
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from remuda.engine.home import Home
     from remuda.fleet.plan import FleetPlan
+    from remuda.machine.home import Home
 
 EXIT_INTERRUPTED = 130
 FileArgument = click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -32,9 +32,9 @@ def command(files: tuple[Path, ...], detach: bool, port: int | None, dry_run: bo
     answer once, and serves until Ctrl-C, which lets running requests finish. Without FILE, a small model that comes
     with Remuda is served on the CPU.
     """
-    from remuda.engine.home import Home
     from remuda.fleet.plan import plan_fleet
     from remuda.gateway.access.tenant_store import TenantStore
+    from remuda.machine.home import Home
 
     home = Home.from_environment()
     plan = plan_fleet(files, port, TenantStore.of_machine(home.state).records())

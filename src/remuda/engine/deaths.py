@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from remuda.machine.processes import name_signal
+
 _SHOWN = 300
 """Characters of a log line worth repeating in a status."""
 
@@ -183,11 +185,3 @@ def _how(ending: Ending) -> str:
     if ending.status == 0:
         return f"it ended{when} without being asked (its core is gone)" if ending.was_ready else f"it ended{when}"
     return f"it ended{when} with status {ending.status}"
-
-
-def name_signal(number: int) -> str:
-    """SIGKILL and the like; real-time signals have no names."""
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return f"signal {number}"

@@ -13,7 +13,6 @@ from pathlib import Path
 
 from remuda.engine.build import Progress, ProgressCallback, Recipe, build_environment, check_disk, check_imports
 from remuda.engine.errors import InstallError
-from remuda.engine.home import Home
 from remuda.engine.installation import (
     PARTIAL,
     Installation,
@@ -36,6 +35,7 @@ from remuda.engine.variants import (
     matching_variants,
     parse_variant,
 )
+from remuda.machine.home import Home
 from remuda.vllm.dialect import DIALECTS
 
 

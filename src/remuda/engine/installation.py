@@ -20,8 +20,8 @@ from importlib import resources
 from pathlib import Path
 
 from remuda.engine.errors import InstallError
-from remuda.engine.home import Home
 from remuda.engine.variants import PYTHON_FALLBACK, PYTHONS
+from remuda.machine.home import Home
 
 MARKER = "remuda-engine.json"
 PARTIAL = ".building-"

@@ -14,9 +14,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from remuda.engine import proc
 from remuda.engine.errors import InstallError
-from remuda.engine.home import Home
 from remuda.engine.installation import (
     PARTIAL,
     Installation,
@@ -31,6 +29,8 @@ from remuda.engine.installation import (
     remove_tree,
 )
 from remuda.engine.variants import VARIANTS
+from remuda.machine import processes
+from remuda.machine.home import Home
 from remuda.vllm.dialect import DIALECTS
 
 
@@ -90,7 +90,7 @@ def describe_unused(found: Iterable[Environment]) -> str:
 
 def check_unused(environment: Environment) -> None:
     """Refuse what an engine runs from: without its files it would fail at the next import."""
-    if users := proc.find_users(environment.path):
+    if users := processes.find_users(environment.path):
         more = f" and {len(users) - 1} more" if len(users) > 1 else ""
         raise InstallError(
             f"{environment.name} is in use by process {users[0]}{more}", "`remuda down` stops the fleet; then remove it"

@@ -5,21 +5,20 @@ replica, after the engine is installed and the weights are here.
 """
 
 import os
-import socket
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
 from remuda import spec
-from remuda.engine.credentials import resolve_secret
 from remuda.engine.errors import EngineError
-from remuda.engine.home import Home
 from remuda.engine.installation import Installation
 from remuda.engine.question import TokenQuestion, token_question
 from remuda.engine.variants import parse_variant
 from remuda.engine.weights import locate_weights
-from remuda.vllm.arguments import LOOPBACK, Target, render_arguments, render_environment, render_notes
+from remuda.machine.home import Home
+from remuda.machine.secrets import read_secret
+from remuda.vllm.arguments import Target, render_arguments, render_environment, render_notes
 from remuda.vllm.dialect import pick_dialect
 
 _LAUNCHER: Final = Path(__file__).parent / "inside" / "launch.py"
@@ -100,14 +99,6 @@ def wants_gpu(model: spec.Model) -> bool | None:
     return None if gpu == "auto" else gpu != "none"
 
 
-def pick_free_port(host: str = LOOPBACK) -> int:
-    """A port nobody listens on now; another process may still take it before the engine does."""
-    with socket.socket() as probe:
-        probe.bind((host, 0))
-        port: int = probe.getsockname()[1]
-    return port
-
-
 def _target(model: spec.Model, port: int, installation: Installation, home: Home) -> Target:
     weights = locate_weights(model, home)
     cores = tuple(sorted(os.sched_getaffinity(0)))
@@ -143,7 +134,7 @@ def _inherited(environ: Mapping[str, str]) -> dict[str, str]:
 
 def _secret_environment(model: spec.Model) -> dict[str, str]:
     return {
-        variable.name: resolve_secret(variable.value_from, f"model {model.metadata.name}: env {variable.name}")
+        variable.name: read_secret(variable.value_from, f"model {model.metadata.name}: env {variable.name}")
         for variable in model.spec.engine.env
         if variable.value_from is not None
     }

@@ -12,9 +12,9 @@ import signal
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from remuda.engine import proc
 from remuda.engine.errors import EngineError
 from remuda.engine.logfile import EngineLog
+from remuda.machine import processes
 
 PARENT_VARIABLE = "REMUDA_PARENT_PID"
 """Read by inside/launch.py: who must be alive for the engine to live."""
@@ -47,7 +47,7 @@ class EngineProcess:
         self._output = output
         self._output_ended = asyncio.Event()
         self._log = log
-        self._oom_kills = proc.count_oom_kills()
+        self._oom_kills = processes.count_oom_kills()
         self._asked = False
         self._gone = False
         asyncio.get_running_loop().add_reader(output, self._read)
@@ -99,19 +99,19 @@ class EngineProcess:
     @property
     def oom_kills(self) -> int:
         """Kills for want of memory on this machine since this engine started."""
-        return max(0, proc.count_oom_kills() - self._oom_kills)
+        return max(0, processes.count_oom_kills() - self._oom_kills)
 
     def core_pids(self) -> list[int]:
         """Core and workers: all below the API process."""
-        return list(proc.find_descendants(self.pid))
+        return list(processes.find_descendants(self.pid))
 
     def core_cpu_s(self) -> float:
         """Processor time of core and workers: moves while a long step computes, stands when they are stopped."""
-        return proc.cpu_seconds(self.core_pids())
+        return processes.measure_cpu_s(self.core_pids())
 
     def resident_bytes(self) -> int:
         """Main memory of all its processes together (shared pages counted in each)."""
-        return sum(map(proc.resident_bytes, [self.pid, *self.core_pids()]))
+        return sum(map(processes.measure_resident_bytes, [self.pid, *self.core_pids()]))
 
     async def wait(self) -> int:
         """Until the leader is gone; its status. What it left behind is ended, and its last words are read."""
@@ -142,7 +142,7 @@ class EngineProcess:
 
     async def _sweep(self) -> None:
         deadline = asyncio.get_running_loop().time() + SWEEP_S
-        while proc.find_group(self.pid) and asyncio.get_running_loop().time() < deadline:
+        while processes.find_group(self.pid) and asyncio.get_running_loop().time() < deadline:
             self.kill(asked=False)
             await asyncio.sleep(0.02)
 

@@ -20,7 +20,7 @@ from remuda.engine.backoff import BackoffSettings, wait_s
 from remuda.engine.deaths import Death, Ending, explain_death
 from remuda.engine.errors import EngineError
 from remuda.engine.logfile import EngineLog
-from remuda.engine.plan import EnginePlan, pick_free_port
+from remuda.engine.plan import EnginePlan
 from remuda.engine.probe import Probe
 from remuda.engine.process import Command, EngineProcess
 from remuda.engine.readiness import WrongNamesError, wait_until_ready
@@ -28,6 +28,7 @@ from remuda.engine.scratch import own_scratch
 from remuda.engine.stages import Sighting, Stage, later, parse_line
 from remuda.engine.status import EngineState, EngineStatus
 from remuda.engine.watch import Watch, WatchSettings
+from remuda.machine.ports import pick_free_port
 
 PORT_ATTEMPTS = 5
 """Other ports tried when the planned one is taken by the time the engine binds it."""

@@ -16,9 +16,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from remuda.engine import proc
 from remuda.engine.errors import InstallError
 from remuda.engine.process import PARENT_VARIABLE
+from remuda.machine import processes
 
 _TETHER: Final = Path(__file__).parent / "inside" / "tether.py"
 _END_S: Final = 10.0
@@ -124,7 +124,7 @@ def _end_group(group: int) -> None:
     with contextlib.suppress(ProcessLookupError):
         os.killpg(group, signal.SIGKILL)
     deadline_s = time.monotonic() + _END_S
-    while proc.find_group(group) and time.monotonic() < deadline_s:
+    while processes.find_group(group) and time.monotonic() < deadline_s:
         time.sleep(0.01)
 
 

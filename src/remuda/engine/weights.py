@@ -18,11 +18,11 @@ from typing import Any, Final
 
 from remuda import spec
 from remuda.engine.build import Progress, ProgressCallback
-from remuda.engine.credentials import resolve_secret
 from remuda.engine.errors import WeightsError
 from remuda.engine.fetching import FetchJob, run_fetch
-from remuda.engine.home import Home
 from remuda.engine.installation import Installation
+from remuda.machine.home import Home
+from remuda.machine.secrets import read_secret
 
 MARKER: Final = ".remuda-weights.json"
 _DEMO: Final = Path(__file__).parent / "demo"
@@ -74,7 +74,7 @@ async def fetch_weights(
                 repo=source.location,
                 revision=source.revision,
                 folder=folder,
-                token=resolve_secret(token, f"model {model.metadata.name}: sourceToken") if token else None,
+                token=read_secret(token, f"model {model.metadata.name}: sourceToken") if token else None,
             )
             done = await run_fetch(job, installation.python, progress)
             await asyncio.to_thread(_write_marker, folder, done)

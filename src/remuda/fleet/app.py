@@ -16,12 +16,12 @@ import select
 import signal
 from collections.abc import Callable
 
-from remuda.engine.home import Home
 from remuda.fleet import events
-from remuda.fleet.errors import explain_os_error
 from remuda.fleet.plan import FleetPlan
 from remuda.fleet.supervisor import Supervisor
 from remuda.fleet.workshop import EngineWorkshop
+from remuda.machine.errors import explain_os_error
+from remuda.machine.home import Home
 
 _REASONS = {signal.SIGINT: "Ctrl-C", signal.SIGTERM: "SIGTERM", signal.SIGHUP: "the terminal was closed"}
 TERMINAL_LOOK_S = 1.0

@@ -14,11 +14,12 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from remuda.engine.home import Home
 from remuda.errors import RemudaError
 from remuda.fleet import events
-from remuda.fleet.errors import FleetError, explain_os_error
+from remuda.fleet.errors import FleetError
 from remuda.fleet.gateway_child import open_log
+from remuda.machine.errors import explain_os_error
+from remuda.machine.home import Home
 
 LOG_NAME = "fleet.log"
 TELL_S = 2.0  # a launcher that was suspended must not hold the fleet: it is told nothing more

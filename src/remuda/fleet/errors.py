@@ -1,46 +1,20 @@
-"""What can go wrong with this machine's fleet, in words a user can act on.
+"""Errors of the fleet of this machine, in words that a user can act on.
 
 FleetError
-├── FleetRunningError     there is one already
-└── FleetAbsentError      there is none (or it no longer answers)
-
-`explain_os_error` is the one place where the operating system's refusals become messages.
+├── FleetRunningError     this home already has a running fleet
+└── FleetAbsentError      no fleet runs, or the one that ran is gone
 """
-
-import errno
 
 from remuda.errors import RemudaError
 
 
 class FleetError(RemudaError):
-    """`remuda up` cannot go on."""
+    """The fleet cannot start or cannot go on."""
 
 
 class FleetRunningError(FleetError):
-    """One REMUDA_HOME holds one fleet, and it runs."""
+    """This home already has a running fleet; one REMUDA_HOME holds one fleet."""
 
 
 class FleetAbsentError(FleetError):
     """No fleet runs here."""
-
-
-_HINTS = {
-    errno.ENOSPC: "free some space, or set REMUDA_HOME to a folder on a larger disk",
-    errno.EDQUOT: "your disk quota is used up: free some space, or set REMUDA_HOME to another disk",
-    errno.EACCES: "choose a folder you can write to: REMUDA_HOME=/path remuda …",
-    errno.EPERM: "choose a folder you can write to: REMUDA_HOME=/path remuda …",
-    errno.ENOENT: "choose a folder that can be made: REMUDA_HOME=/path remuda …",
-    errno.EROFS: "the disk is read-only: set REMUDA_HOME to a folder you can write to",
-    errno.EMFILE: "raise the limit of open files: ulimit -n 65536",
-    errno.ENOMEM: "free some memory, or serve fewer replicas",
-    errno.EEXIST: "a file stands where a folder is needed: remove it, or set REMUDA_HOME",
-    errno.ENOTDIR: "a file stands where a folder is needed: remove it, or set REMUDA_HOME",
-}
-
-
-def explain_os_error(error: OSError) -> FleetError:
-    """The operating system's refusal as a message with a hint."""
-    what = error.strerror or str(error)
-    path = f": {error.filename}" if error.filename else ""
-    hint = _HINTS.get(error.errno or 0, "")
-    return FleetError(f"{what[:1].lower()}{what[1:]}{path}", hint)

@@ -21,9 +21,9 @@ from typing import Any
 
 import msgspec
 
-from remuda.engine.deaths import name_signal
 from remuda.fleet.errors import FleetError
 from remuda.fleet.pulse import Pulse
+from remuda.machine.processes import name_signal
 
 COMMAND = (sys.executable, "-P", "-m", "remuda.gateway", "--fd")
 START_TIMEOUT_S = 20.0  # it listens in well under a second; a machine that loads an engine beside it may need longer

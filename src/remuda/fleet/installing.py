@@ -17,10 +17,10 @@ from typing import Any
 
 from remuda.engine.build import Progress
 from remuda.engine.errors import InstallError
-from remuda.engine.home import Home
 from remuda.engine.install import find_installation, install_engine
 from remuda.engine.installation import Installation
-from remuda.fleet.errors import explain_os_error
+from remuda.machine.errors import explain_os_error
+from remuda.machine.home import Home
 
 _PR_SET_PDEATHSIG = 1
 _LEAVE_S = 5.0  # between asking the child to go and killing its group

@@ -16,8 +16,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from remuda.fleet.errors import FleetError, FleetRunningError, explain_os_error
-from remuda.fleet.processes import ProcessId, fetch_process_id, is_alive, stop_group
+from remuda.fleet.errors import FleetError, FleetRunningError
+from remuda.machine.errors import explain_os_error
+from remuda.machine.processes import ProcessId, fetch_process_id, is_alive, stop_group
 
 RECORD_NAME = "fleet.json"
 LOCK_NAME = "fleet.lock"

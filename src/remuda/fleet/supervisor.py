@@ -16,16 +16,17 @@ from typing import Any, Protocol
 from msgspec.structs import replace
 
 from remuda import spec
-from remuda.engine.home import Home
 from remuda.engine.status import EngineState, EngineStatus
 from remuda.errors import RemudaError
-from remuda.fleet import control, events, figures, greeting, inspection, logsize, ports, record, roster, wording
+from remuda.fleet import control, events, figures, greeting, inspection, logsize, record, roster, wording
 from remuda.fleet.gateway_child import COMMAND, GatewayChild, GatewayState, GatewayStatus
 from remuda.fleet.plan import FleetPlan
-from remuda.fleet.processes import ProcessId, fetch_process_id
 from remuda.fleet.scrape import Scraper
 from remuda.fleet.snapshot import FleetSnapshot
 from remuda.gateway.access.tenant_store import TenantStore
+from remuda.machine import ports
+from remuda.machine.home import Home
+from remuda.machine.processes import ProcessId, fetch_process_id
 
 CUT_S = 10.0  # after a second Ctrl-C: SIGKILL and reaping take milliseconds, a loaded machine longer
 FOLLOWER_S = 2.0  # for `remuda down` to read the last events

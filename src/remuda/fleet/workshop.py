@@ -9,7 +9,6 @@ from collections.abc import Callable
 
 from remuda import spec
 from remuda.engine.build import Progress
-from remuda.engine.home import Home
 from remuda.engine.install import find_installation
 from remuda.engine.installation import Installation
 from remuda.engine.inventory import describe_unused, list_environments
@@ -19,6 +18,7 @@ from remuda.engine.supervise import Engine
 from remuda.engine.variants import has_nvidia_gpu
 from remuda.engine.weights import fetch_weights
 from remuda.fleet import events, installing
+from remuda.machine.home import Home
 
 Observer = Callable[[EngineStatus], None]
 

@@ -5,8 +5,8 @@ import subprocess
 import time
 
 from remuda.cli import down
-from remuda.fleet.processes import ProcessId, fetch_process_id
 from remuda.fleet.record import FleetRecord
+from remuda.machine.processes import ProcessId, fetch_process_id
 
 
 def start() -> tuple[subprocess.Popen[bytes], ProcessId]:

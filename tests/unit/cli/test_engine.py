@@ -13,11 +13,11 @@ from click.testing import CliRunner, Result
 
 from remuda.cli import engine, output
 from remuda.cli.main import run_command
-from remuda.engine import proc
 from remuda.engine.errors import InstallError
-from remuda.engine.home import Home
 from remuda.engine.installation import environment_path, python_version, write_marker
 from remuda.fleet import record
+from remuda.machine import processes
+from remuda.machine.home import Home
 
 FAKE_UV = Path(__file__).parents[1] / "engine" / "fake_uv.sh"
 GIB = 1024**3
@@ -164,7 +164,7 @@ def test_an_installation_that_is_told_to_end_leaves_no_installer_and_no_folder(
     process, installer = start_installation(tmp_path, FAKE_UV_SLEEP="600")
     process.send_signal(number)
     assert process.wait(20) == 128 + number
-    assert proc.find_group(installer) == []
+    assert processes.find_group(installer) == []
     assert [entry.name for entry in home.engines.iterdir() if entry.is_dir()] == []
 
 
@@ -194,7 +194,7 @@ def test_an_installation_that_is_killed_takes_its_installer_along_and_the_next_o
     process.kill()
     process.wait(20)
     end_s = time.monotonic() + 20
-    while proc.find_group(installer):  # the kernel tells nobody
+    while processes.find_group(installer):  # the kernel tells nobody
         assert time.monotonic() < end_s
         time.sleep(0.01)
     assert [name.startswith(".building-") for name in left] == [True]

@@ -9,8 +9,8 @@ from remuda import spec
 from remuda.engine import weights
 from remuda.engine.errors import WeightsError
 from remuda.engine.fetching import FetchJob, run_fetch
-from remuda.engine.home import Home
 from remuda.engine.inside import fetch
+from remuda.machine.home import Home
 
 
 def play(tmp_path, *lines: str):

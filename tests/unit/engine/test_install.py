@@ -9,10 +9,10 @@ import pytest
 from remuda.engine import build, install, variants
 from remuda.engine.build import Progress
 from remuda.engine.errors import InstallError
-from remuda.engine.home import Home
 from remuda.engine.install import find_installation, install_engine
 from remuda.engine.installation import environment_path, python_version
 from remuda.engine.inventory import list_environments
+from remuda.machine.home import Home
 
 FAKE_UV = Path(__file__).with_name("fake_uv.sh")
 

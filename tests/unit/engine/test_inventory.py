@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from remuda.engine import installation, inventory, proc
+from remuda.engine import installation, inventory
 from remuda.engine.errors import InstallError
-from remuda.engine.home import Home
 from remuda.engine.install import install_engine
 from remuda.engine.installation import lock_environment, measure_bytes, python_version
 from remuda.engine.inventory import list_environments, remove_environment
+from remuda.machine import processes
+from remuda.machine.home import Home
 
 FAKE_UV = Path(__file__).with_name("fake_uv.sh")
 
@@ -150,7 +151,7 @@ def test_an_environment_behind_a_link_is_in_use_under_both_names(tmp_path):
     command = [program, "-c", "print(flush=True); input()"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as engine:
         engine.stdout.readline()
-        assert [proc.find_users(tmp_path / name) for name in ("real", "link")] == [[engine.pid]] * 2
+        assert [processes.find_users(tmp_path / name) for name in ("real", "link")] == [[engine.pid]] * 2
         engine.stdin.close()
 
 

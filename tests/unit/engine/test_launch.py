@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from remuda.engine import proc
 from remuda.engine.inside import launch
 from remuda.engine.scratch import SHM_PREFIX_VARIABLE, own_scratch
+from remuda.machine import processes
 
 ENGINE = """\
 import multiprocessing, os, sys, time
@@ -46,10 +46,10 @@ async def test_children_live_as_long_as_their_parent(tmp_path, method):
     engine = await start(tmp_path, method, os.getpid())
     async with asyncio.timeout(30):
         child = int(await engine.stdout.readline())
-        assert proc.read_stat(child) is not None
+        assert processes.read_stat(child) is not None
         os.kill(engine.pid, signal.SIGKILL)
         await engine.wait()
-        while proc.find_group(engine.pid):  # noqa: ASYNC110 (the kernel tells nobody)
+        while processes.find_group(engine.pid):  # noqa: ASYNC110 (the kernel tells nobody)
             await asyncio.sleep(0.01)
 
 
@@ -87,7 +87,7 @@ async def test_semaphores_and_shared_memory_bear_the_engines_prefix_and_go_with_
             names = (await engine.stdout.readline()).decode().split()
             os.killpg(engine.pid, signal.SIGKILL)
             await engine.wait()
-            while proc.find_group(engine.pid):  # noqa: ASYNC110 (the kernel tells nobody)
+            while processes.find_group(engine.pid):  # noqa: ASYNC110 (the kernel tells nobody)
                 await asyncio.sleep(0.01)
         assert len(names) == 4
         assert all(name.removeprefix("/").startswith(prefix) for name in names)

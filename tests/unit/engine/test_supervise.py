@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from remuda.engine import proc
 from remuda.engine.backoff import BackoffSettings
 from remuda.engine.logfile import EngineLog
 from remuda.engine.process import Command, EngineProcess
 from remuda.engine.status import EngineState, EngineStatus
 from remuda.engine.supervise import Engine, SuperviseSettings
 from remuda.engine.watch import WatchSettings
+from remuda.machine import processes
 
 QUICK = SuperviseSettings(BackoffSettings(first_s=0.01, longest_s=0.05), WatchSettings(sample_s=0.05))
 
@@ -59,7 +59,7 @@ async def living(plan, settings=QUICK):
         await life.engine.stop()
         await life.task
         pids = {status.pid for status in life.said if status.pid}
-        assert [pid for pid in pids if proc.find_group(pid)] == []
+        assert [pid for pid in pids if processes.find_group(pid)] == []
 
 
 async def test_an_engine_is_ready_after_a_real_answer_and_its_facts_are_read_back(make_plan):
@@ -128,7 +128,7 @@ async def test_what_a_dead_engine_left_behind_is_ended(make_plan):
     async with living(make_plan("leaves-a-child")) as life:
         ready = await life.until(EngineState.READY)
         await life.until(EngineState.BACKOFF)
-        assert proc.find_group(ready.pid) == []
+        assert processes.find_group(ready.pid) == []
 
 
 @pytest.mark.parametrize("end", ["stop", "drain", "crash", "cancel"])
@@ -234,7 +234,7 @@ async def test_cancelling_the_supervisor_ends_the_engine(make_plan):
     life.task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await life.task
-    assert proc.find_group(ready.pid) == []
+    assert processes.find_group(ready.pid) == []
 
 
 async def test_secrets_are_not_in_the_log(make_plan):

@@ -14,8 +14,8 @@ import pytest
 
 from remuda.engine.build import Progress
 from remuda.engine.errors import InstallError
-from remuda.engine.home import Home
 from remuda.fleet import installing
+from remuda.machine.home import Home
 
 DEADLINE_S = 20.0
 

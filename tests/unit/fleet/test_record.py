@@ -10,7 +10,8 @@ import pytest
 
 from remuda.fleet import record
 from remuda.fleet.errors import FleetError, FleetRunningError
-from remuda.fleet.processes import ProcessId, fetch_process_id, is_alive
+from remuda.machine.errors import MachineError
+from remuda.machine.processes import ProcessId, fetch_process_id, is_alive
 
 SLEEPER = [sys.executable, "-c", "import signal; signal.pause()"]
 
@@ -90,7 +91,7 @@ with record.claim_home(pathlib.Path({str(tmp_path)!r})):
 
 def test_folder_that_cannot_be_written_is_explained(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(FleetError) as caught, record.claim_home(tmp_path / "file" / "state"):
+    with pytest.raises(MachineError) as caught, record.claim_home(tmp_path / "file" / "state"):
         pass
     assert "not a directory" in caught.value.message.lower()
     assert "REMUDA_HOME" in caught.value.hint

@@ -15,7 +15,6 @@ import pytest
 
 from remuda import spec
 from remuda.engine.errors import InstallError
-from remuda.engine.home import Home
 from remuda.engine.status import EngineState, EngineStatus
 from remuda.fleet import control, events
 from remuda.fleet.errors import FleetError, FleetRunningError
@@ -26,6 +25,7 @@ from remuda.fleet.supervisor import Supervisor
 from remuda.gateway.access.tenant_store import TenantStore
 from remuda.gateway.settings import GatewaySettings
 from remuda.gateway.table import ModelRoute, Table
+from remuda.machine.home import Home
 
 DOUBLE = (sys.executable, str(Path(__file__).with_name("speaking_gateway.py")), "--fd")
 DEADLINE_S = 20.0

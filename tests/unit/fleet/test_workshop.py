@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 
 from remuda import spec
-from remuda.engine.home import Home
 from remuda.engine.installation import environment_path, python_version
 from remuda.fleet import events
 from remuda.fleet.workshop import EngineWorkshop
+from remuda.machine.home import Home
 
 FAKE_UV = Path(__file__).parents[1] / "engine" / "fake_uv.sh"
 DEMO = {"metadata": {"name": "m"}, "spec": {"source": "demo://remuda-demo", "hardware": {"gpu": "none"}}}

@@ -1,7 +1,7 @@
-"""Where Remuda keeps things on this machine.
+"""The folders in which Remuda keeps its files on this machine.
 
-`REMUDA_HOME` puts all of it under one folder; otherwise the XDG base directories decide. Nothing is created here:
-whoever writes creates its own folder. Called by engine, fleet and cli.
+`REMUDA_HOME` puts all of them under one folder; without it the XDG base directories decide. Nothing is created here:
+each writer creates its own folder.
 """
 
 import os
@@ -12,22 +12,22 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True)
 class Home:
-    """The folders; all absolute."""
+    """The folders; all paths are absolute."""
 
     engines: Path
-    """Engine environments, one folder each; gigabytes, can be rebuilt."""
+    """Engine environments, one folder each; gigabytes that can be built again."""
     weights: Path
-    """Downloaded weights, in the hub's own cache layout; gigabytes, can be downloaded again."""
+    """Downloaded weights; gigabytes that can be downloaded again."""
     cache: Path
-    """Compile caches of engines; may be deleted at any time."""
+    """Compile caches of engines; they may be deleted at any time."""
     state: Path
-    """What is running: fleet.json, control socket, the engines' sockets. Private to the user."""
+    """What runs now: fleet.json, the control socket, the engines' sockets. Private to the user."""
     logs: Path
-    """One log file (and its rotated predecessors) per engine replica and process."""
+    """One log file, with its rotated predecessors, per engine and per process of Remuda."""
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str] | None = None) -> "Home":
-        """Read REMUDA_HOME, or XDG_DATA_HOME, XDG_STATE_HOME and XDG_CACHE_HOME, or their defaults."""
+        """Read REMUDA_HOME, or XDG_DATA_HOME, XDG_STATE_HOME and XDG_CACHE_HOME, or use their defaults."""
         env = os.environ if environ is None else environ
         if root := env.get("REMUDA_HOME"):
             base = Path(root).expanduser().absolute()
@@ -39,7 +39,7 @@ class Home:
 
 
 def _xdg(env: Mapping[str, str], name: str, default: str) -> Path:
-    """An XDG folder; the specification says to ignore a relative value."""
+    """One XDG folder; the specification says that a relative value is ignored."""
     value = env.get(name, "")
     if value.startswith("/"):
         return Path(value)

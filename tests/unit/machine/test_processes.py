@@ -5,7 +5,7 @@ import os
 import signal
 import sys
 
-from remuda.engine import proc
+from remuda.machine import processes
 
 BUSY = "while True: pass"
 TREE = "import subprocess, sys; subprocess.run([sys.executable, '-c', 'import time; time.sleep(600)'])"
@@ -26,25 +26,25 @@ async def poll(condition) -> None:
 async def test_a_whole_family_is_found_and_counted():
     parent = await start(TREE)
     try:
-        await poll(lambda: list(proc.find_descendants(parent.pid)))
-        (child,) = proc.find_descendants(parent.pid)
-        assert sorted(proc.find_group(parent.pid)) == sorted([parent.pid, child])
-        assert proc.resident_bytes(child) > 1_000_000
+        await poll(lambda: list(processes.find_descendants(parent.pid)))
+        (child,) = processes.find_descendants(parent.pid)
+        assert sorted(processes.find_group(parent.pid)) == sorted([parent.pid, child])
+        assert processes.measure_resident_bytes(child) > 1_000_000
     finally:
         os.killpg(parent.pid, signal.SIGKILL)
         await parent.wait()
-    await poll(lambda: not proc.find_group(parent.pid))
+    await poll(lambda: not processes.find_group(parent.pid))
 
 
 async def test_processor_time_moves_while_a_process_works_and_stands_while_it_is_stopped():
     process = await start(BUSY)
     try:
-        await poll(lambda: proc.cpu_seconds([process.pid]) > 0.05)
+        await poll(lambda: processes.measure_cpu_s([process.pid]) > 0.05)
         process.send_signal(signal.SIGSTOP)
-        await poll(lambda: proc.read_stat(process.pid).state == "T")
-        used = proc.cpu_seconds([process.pid])
+        await poll(lambda: processes.read_stat(process.pid).state == "T")
+        used = processes.measure_cpu_s([process.pid])
         await asyncio.sleep(0.1)
-        assert proc.cpu_seconds([process.pid]) == used
+        assert processes.measure_cpu_s([process.pid]) == used
     finally:
         process.kill()
         await process.wait()
@@ -52,25 +52,25 @@ async def test_processor_time_moves_while_a_process_works_and_stands_while_it_is
 
 def test_a_process_that_is_gone_is_simply_not_there():
     gone = 2**22 + 1
-    assert proc.read_stat(gone) is None
-    assert list(proc.find_descendants(gone)) == []
-    assert proc.cpu_seconds([gone]) == 0
-    assert proc.resident_bytes(gone) == 0
+    assert processes.read_stat(gone) is None
+    assert list(processes.find_descendants(gone)) == []
+    assert processes.measure_cpu_s([gone]) == 0
+    assert processes.measure_resident_bytes(gone) == 0
 
 
 def test_this_process_is_described():
-    stat = proc.read_stat(os.getpid())
+    stat = processes.read_stat(os.getpid())
     assert (stat.pid, stat.state, stat.group) == (os.getpid(), "R", os.getpgrp())
     assert stat.cpu_s > 0
 
 
 async def test_children_are_found_on_kernels_that_do_not_list_them(monkeypatch):
-    monkeypatch.setattr(proc, "_TELLS_CHILDREN", False)
+    monkeypatch.setattr(processes, "_LISTS_CHILDREN", False)
     parent = await start(TREE)
     try:
-        await poll(lambda: list(proc.find_descendants(parent.pid)))
-        (child,) = proc.find_descendants(parent.pid)
-        assert proc.read_stat(child).parent == parent.pid
+        await poll(lambda: list(processes.find_descendants(parent.pid)))
+        (child,) = processes.find_descendants(parent.pid)
+        assert processes.read_stat(child).parent == parent.pid
     finally:
         os.killpg(parent.pid, signal.SIGKILL)
         await parent.wait()

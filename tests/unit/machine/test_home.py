@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from remuda.engine.home import Home
+from remuda.machine.home import Home
 
 
 def test_one_variable_puts_everything_under_one_folder():

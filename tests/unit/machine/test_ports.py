@@ -3,8 +3,8 @@ import socket
 
 import pytest
 
-from remuda.fleet import ports
-from remuda.fleet.errors import FleetError
+from remuda.machine import ports
+from remuda.machine.errors import MachineError
 
 
 def listen(port: int = 0, *, reuse_port: bool = False) -> socket.socket:
@@ -33,7 +33,7 @@ def test_reserved_port_is_refused_to_others_and_open_to_an_engine() -> None:
 def test_taken_port_names_its_holder() -> None:
     with listen() as holder:
         port = holder.getsockname()[1]
-        with pytest.raises(FleetError) as caught:
+        with pytest.raises(MachineError) as caught:
             ports.require_free_port("127.0.0.1", port)
     assert caught.value.message.startswith(f"port {port} is taken by process {os.getpid()} (")
     assert caught.value.hint == f"choose another: --port {port + 1}, or --port 0 for any free one"
