@@ -26,8 +26,8 @@ LINES_A_FUNCTION = 60
 
 CROWDED_FOLDERS = {
     "cli": 14,
-    "engine": 25,
-    "fleet": 25,
+    "engine": 22,
+    "fleet": 23,
 }
 LONG_MODULES = {"tests/unit/planner/test_checks.py": 579}
 LONG_FUNCTIONS: dict[str, int] = {}
