@@ -29,7 +29,7 @@ CROWDED_FOLDERS = {
     "engine": 22,
     "fleet": 23,
 }
-LONG_MODULES = {"tests/unit/planner/test_checks.py": 579}
+LONG_MODULES: dict[str, int] = {}
 LONG_FUNCTIONS: dict[str, int] = {}
 IN_A_CYCLE: list[str] = [
     "gateway.app",

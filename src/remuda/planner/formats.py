@@ -1,10 +1,8 @@
-"""Number formats and quantisation: can this device compute in them?
+"""Checks whether the device can compute in the chosen number formats and quantisation methods.
 
-Sources: vLLM 0.32.0's `get_min_capability` of each quantisation method, its checks of bfloat16 (capability 8.0) and
-of FP8 in its Triton attention (8.9);
-what was run on a CPU
-(static and online FP8 have no kernel there, INT8 W8A8, INT4, AWQ and GPTQ do).
-Called by: `checks`.
+Sources: `get_min_capability` of each quantisation method in vLLM 0.32.0; its checks of bfloat16 (compute capability
+8.0) and of FP8 in Triton attention (8.9); and runs on a CPU, where INT8 (W8A8), INT4, AWQ and GPTQ weights work and
+FP8, static or online, has no kernel.
 """
 
 from __future__ import annotations
@@ -12,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 
-from remuda.planner.situation import Situation, error, warning
+from remuda.planner.facts import ModelFacts, error, warning
 from remuda.spec import Problem
 
 BFLOAT16 = (8, 0)
@@ -35,21 +33,21 @@ RUNS_ON_CPU = frozenset({"awq", "gptq", "compressed-tensors", "inc"})
 READS_OTHERS: Mapping[str, frozenset[str]] = MappingProxyType(
     {"moe_wna16": frozenset({"awq", "gptq"}), "inc": frozenset({"auto-round"})}
 )
-"""Methods that compute with weights of another name (vLLM 0.32.0's `override_quantization_method`)."""
+"""Methods that read weights of other methods (`override_quantization_method` in vLLM 0.32.0)."""
 _FP8 = frozenset({"fp8", "fp8_per_tensor", "fp8_per_block"})
 
 
-def check_formats(situation: Situation) -> Iterator[Problem]:
-    """dtype, quantisation and KV cache format against the device."""
-    if situation.variant == "cpu":
-        yield from _check_cpu(situation)
-    if situation.gpu is not None:
-        yield from _check_gpu(situation)
-    yield from _check_config(situation)
+def check_formats(facts: ModelFacts) -> Iterator[Problem]:
+    """Compare dtype, quantisation and the format of the KV cache with the device and with config.json."""
+    if facts.variant == "cpu":
+        yield from _check_cpu(facts)
+    if facts.gpu is not None:
+        yield from _check_gpu(facts)
+    yield from _check_config(facts)
 
 
-def _check_cpu(situation: Situation) -> Iterator[Problem]:
-    method = situation.engine.quantization
+def _check_cpu(facts: ModelFacts) -> Iterator[Problem]:
+    method = facts.engine.quantization
     if method in _FP8:
         message = f"quantization {method} does not run on a CPU: vLLM has no kernel for it"
         yield error("engine.quantization", message, "INT8 (W8A8) or INT4 weights run: compressed-tensors, awq or gptq")
@@ -58,13 +56,13 @@ def _check_cpu(situation: Situation) -> Iterator[Problem]:
         yield warning("engine.quantization", message, f"known to run: {', '.join(sorted(RUNS_ON_CPU))}")
 
 
-def _check_gpu(situation: Situation) -> Iterator[Problem]:
-    gpu, engine = situation.gpu, situation.engine
+def _check_gpu(facts: ModelFacts) -> Iterator[Problem]:
+    gpu, engine = facts.gpu, facts.engine
     assert gpu is not None
     if engine.dtype == "bfloat16" and "bfloat16" not in gpu.formats:
         yield error("engine.dtype", f"the {gpu.name} cannot compute in bfloat16", "write float16, or auto")
     if engine.quantization is not None:
-        yield from _check_method(situation, engine.quantization)
+        yield from _check_method(facts, engine.quantization)
     if engine.kv_cache_dtype.startswith("fp8") and "fp8" not in gpu.formats:
         below = gpu.compute_capability is not None and gpu.compute_capability < BFLOAT16
         message = f"the {gpu.name} has no FP8 units: kvCacheDtype {engine.kv_cache_dtype} "
@@ -73,8 +71,8 @@ def _check_gpu(situation: Situation) -> Iterator[Problem]:
         yield report("engine.kvCacheDtype", message, "leave it at auto; FP8 computes on an L4, L40S, H100 or newer")
 
 
-def _check_method(situation: Situation, method: str) -> Iterator[Problem]:
-    gpu = situation.gpu
+def _check_method(facts: ModelFacts, method: str) -> Iterator[Problem]:
+    gpu = facts.gpu
     assert gpu is not None
     least = MIN_CAPABILITY.get(method)
     capability = gpu.compute_capability
@@ -91,15 +89,15 @@ def _check_method(situation: Situation, method: str) -> Iterator[Problem]:
         yield warning("engine.quantization", message, "FP8 computes on an L4, L40S, H100 or newer")
 
 
-def _check_config(situation: Situation) -> Iterator[Problem]:
-    """What config.json says against what the file says."""
-    own = situation.config.get("quantization_config")
+def _check_config(facts: ModelFacts) -> Iterator[Problem]:
+    """Compare the quantisation of the weights, which config.json states, with the file and the device."""
+    own = facts.config.get("quantization_config")
     method = own.get("quant_method") if isinstance(own, dict) else None
-    asked = situation.engine.quantization
+    asked = facts.engine.quantization
     if isinstance(method, str) and asked is not None and not _takes(asked, method):
         message = f"quantization {asked} does not fit the weights, which are in {method}"
-        yield error("engine.quantization", message, "leave quantization out: the model's config.json says it")
-    if situation.variant == "cpu" and isinstance(method, str) and method.startswith("fp8"):
+        yield error("engine.quantization", message, "leave quantization out: config.json of the model states it")
+    if facts.variant == "cpu" and isinstance(method, str) and method.startswith("fp8"):
         yield error("source", f"the weights are in {method}, which does not run on a CPU", "use INT8 or INT4 weights")
 
 

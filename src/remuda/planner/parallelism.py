@@ -1,33 +1,33 @@
-"""Parallelism: do the parts divide the model, and are there GPUs for them?
+"""Checks whether `engine.parallel` divides the model evenly and whether there are enough GPUs.
 
-Called by: `checks`.
+It compares counts only. It does not estimate memory or speed.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from remuda.planner.situation import Situation, error, warning
+from remuda.planner.facts import ModelFacts, error, warning
 from remuda.spec import Problem
 
 GPUS_PER_NODE = 8
-"""What one machine has at most, everywhere we know."""
+"""The most GPUs that one machine of any known vendor or cloud has."""
 
 
-def check_splitting(situation: Situation) -> Iterator[Problem]:
-    """Every way in which `engine.parallel` can fail."""
-    yield from _check_counts(situation)
-    yield from _check_heads(situation)
-    yield from _check_layers(situation)
-    yield from _check_experts(situation)
-    yield from _check_links(situation)
-    if situation.variant == "cpu" and situation.engine.parallel.pipeline > 1 and situation.engine.cuda_graphs is False:
+def check_parallelism(facts: ModelFacts) -> Iterator[Problem]:
+    """Check the counts of GPUs, heads, layers and experts, and the links between GPUs."""
+    yield from _check_counts(facts)
+    yield from _check_heads(facts)
+    yield from _check_layers(facts)
+    yield from _check_experts(facts)
+    yield from _check_links(facts)
+    if facts.variant == "cpu" and facts.engine.parallel.pipeline > 1 and facts.engine.cuda_graphs is False:
         message = "pipeline stages on a CPU fail at the first request without compilation (cudaGraphs: false)"
         yield error("engine.cudaGraphs", message, "leave cudaGraphs out, or set it to true")
 
 
-def _check_counts(situation: Situation) -> Iterator[Problem]:
-    parallel, count = situation.engine.parallel, situation.model.spec.hardware.gpu_count
+def _check_counts(facts: ModelFacts) -> Iterator[Problem]:
+    parallel, count = facts.engine.parallel, facts.model.spec.hardware.gpu_count
     product = f"tensor {parallel.tensor} x pipeline {parallel.pipeline} x data {parallel.data} = {parallel.gpus}"
     if parallel.gpus % parallel.nodes:
         message = f"{parallel.gpus} GPUs cannot be spread evenly over {parallel.nodes} nodes ({product})"
@@ -45,9 +45,9 @@ def _check_counts(situation: Situation) -> Iterator[Problem]:
         yield warning("engine.parallel", message, f"set nodes to {-(-parallel.gpus // GPUS_PER_NODE)}")
 
 
-def _check_heads(situation: Situation) -> Iterator[Problem]:
-    tensor = situation.engine.parallel.tensor
-    heads = situation.number("num_attention_heads", "n_head", "num_heads")
+def _check_heads(facts: ModelFacts) -> Iterator[Problem]:
+    tensor = facts.engine.parallel.tensor
+    heads = facts.number("num_attention_heads", "n_head", "num_heads")
     if heads is None or heads % tensor == 0:
         return
     divisors = [str(size) for size in range(1, min(heads, 64) + 1) if heads % size == 0]
@@ -55,9 +55,9 @@ def _check_heads(situation: Situation) -> Iterator[Problem]:
     yield error("engine.parallel.tensor", message, f"possible: {', '.join(divisors)}")
 
 
-def _check_layers(situation: Situation) -> Iterator[Problem]:
-    parallel = situation.engine.parallel
-    layers = situation.number("num_hidden_layers", "n_layer", "num_layers")
+def _check_layers(facts: ModelFacts) -> Iterator[Problem]:
+    parallel = facts.engine.parallel
+    layers = facts.number("num_hidden_layers", "n_layer", "num_layers")
     if layers is not None and parallel.pipeline > layers:
         message = f"pipeline {parallel.pipeline} is more than the model's {layers} layers"
         yield error("engine.parallel.pipeline", message, f"at most {layers}")
@@ -72,24 +72,24 @@ def _check_layers(situation: Situation) -> Iterator[Problem]:
         yield error("engine.parallel.layerPartition", message, f"the numbers must add up to {layers}")
 
 
-def _check_experts(situation: Situation) -> Iterator[Problem]:
-    parallel = situation.engine.parallel
-    if parallel.expert and situation.is_moe is False:
-        message = "expert needs a mixture-of-experts model; config.json names no experts"
+def _check_experts(facts: ModelFacts) -> Iterator[Problem]:
+    parallel = facts.engine.parallel
+    if parallel.expert and facts.is_moe is False:
+        message = "expert needs a mixture-of-experts model, and config.json names no experts"
         yield error("engine.parallel.expert", message, "remove expert")
     elif parallel.expert and parallel.tensor * parallel.data == 1:
         yield warning(
             "engine.parallel.expert", "expert has no effect on one GPU", "set tensor or data, or remove expert"
         )
-    if parallel.data > 1 and situation.is_moe is False:
+    if parallel.data > 1 and facts.is_moe is False:
         message = f"data {parallel.data} runs copies of a dense model inside one engine"
-        yield warning("engine.parallel.data", message, "replicas do the same, and fail one at a time")
+        yield warning("engine.parallel.data", message, "use replicas instead: they fail one at a time")
 
 
-def _check_links(situation: Situation) -> Iterator[Problem]:
-    gpu, tensor = situation.gpu, situation.engine.parallel.tensor
+def _check_links(facts: ModelFacts) -> Iterator[Problem]:
+    gpu, tensor = facts.gpu, facts.engine.parallel.tensor
     if gpu is not None and gpu.link == "none" and tensor > 2:
         message = (
             f"tensor {tensor} over {gpu.name}: these GPUs have no fast link (NVLink), so each layer waits for PCIe"
         )
-        yield warning("engine.parallel.tensor", message, "pipeline waits less; or GPUs with NVLink")
+        yield warning("engine.parallel.tensor", message, "use pipeline, which exchanges less data, or GPUs with NVLink")

@@ -39,7 +39,7 @@ def check(*documents: str) -> list[str]:
         ),
         pytest.param(
             [A, document("ModelGateway", "g", "{listen: {host: 0.0.0.0}, auth: {mode: open}}")],
-            "f.yaml:9:46 warning spec.auth.mode: anybody who reaches 0.0.0.0 can use every model",
+            "f.yaml:9:46 warning spec.auth.mode: anybody who can reach 0.0.0.0 can use every model",
             id="open to all",
         ),
         pytest.param(

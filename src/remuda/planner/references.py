@@ -1,6 +1,6 @@
-"""Objects that refer to each other: shares of traffic, tenants' models, a gateway and its keys.
+"""Checks of references between documents: the models of a tenant, keys that two tenants share, a gateway's keys.
 
-Called by: `checks`, for everything that was loaded together.
+It looks only at the documents that were loaded together.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from difflib import get_close_matches
 from ipaddress import ip_address
 
 from remuda import spec
-from remuda.planner.situation import error, warning
+from remuda.planner.facts import error, warning
 from remuda.spec import Problem
 
 Finding = tuple[spec.Model | spec.ModelGateway | spec.Tenant, Problem]
@@ -35,13 +35,13 @@ def check_models(loaded: spec.Loaded) -> Iterator[Finding]:
 
 
 def check_gateways(loaded: spec.Loaded) -> Iterator[Finding]:
-    """Where a gateway listens, and who may use it there."""
+    """Warn about gateways that a network can reach without API keys or without encryption."""
     for gateway in loaded.gateways:
         listen, mode = gateway.spec.listen, gateway.spec.auth.mode
         if _is_loopback(listen.host):
             continue
         if mode == "open":
-            message = f"anybody who reaches {listen.host} can use every model"
+            message = f"anybody who can reach {listen.host} can use every model"
             yield gateway, warning("auth.mode", message, "auth.mode: keys and a Tenant (`remuda tenant create`)")
         elif not loaded.tenants:
             yield (
@@ -67,7 +67,7 @@ def _is_loopback(host: str) -> bool:
 
 
 def check_tenants(loaded: spec.Loaded) -> Iterator[Finding]:
-    """Models tenants may use, and keys that belong to two."""
+    """Find unknown models in `models` of tenants, and keys that belong to two tenants."""
     names = {name for model in loaded.models for name in _names(model)}
     owners: dict[str, str] = {}
     for tenant in loaded.tenants:

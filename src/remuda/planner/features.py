@@ -1,7 +1,6 @@
-"""Settings that need each other, or exclude each other: speculative decoding, adapters, parsers, capabilities, free
-flags.
+"""Checks of optional features: speculative decoding, adapters, capabilities, parsers, extra flags and remote code.
 
-Called by: `checks`.
+Most of them find settings that need each other or exclude each other. They do not look at sizes or hardware.
 """
 
 from __future__ import annotations
@@ -10,7 +9,7 @@ from collections.abc import Iterator
 from difflib import get_close_matches
 
 from remuda import catalog
-from remuda.planner.situation import Situation, error, warning
+from remuda.planner.facts import ModelFacts, error, warning
 from remuda.spec import Problem, Speculative, parse_source
 from remuda.vllm import owned
 
@@ -19,21 +18,21 @@ GENERATES = frozenset({"chat", "completion", "code"})
 POOLS = frozenset({"embedding", "rerank", "classify", "score"})
 
 
-def check_speculative(situation: Situation) -> Iterator[Problem]:
-    """What each method of speculative decoding needs beside it."""
-    chosen = situation.engine.speculative
+def check_speculative(facts: ModelFacts) -> Iterator[Problem]:
+    """Check that each method of speculative decoding has the settings it needs, and no others."""
+    chosen = facts.engine.speculative
     if chosen is None:
         return
     path = "engine.speculative"
     if chosen.method in NEEDS_MODEL and chosen.model is None:
-        yield error(path, f"method {chosen.method} needs a model that guesses", "add model: with its source")
+        yield error(path, f"method {chosen.method} needs a draft model", "add model: with its source")
     if chosen.method not in NEEDS_MODEL and chosen.model is not None:
         yield error(
             f"{path}.model", f"method {chosen.method} takes no model", "remove model, or use draft_model or eagle3"
         )
-    tensor = situation.engine.parallel.tensor
+    tensor = facts.engine.parallel.tensor
     if chosen.tensor is not None and chosen.tensor not in {1, tensor}:
-        message = f"the guessing model can be split over 1 or {tensor} GPUs, not {chosen.tensor}"
+        message = f"the draft model can be split over 1 or {tensor} GPUs, not {chosen.tensor}"
         yield error(f"{path}.tensor", message, "1, or as many as engine.parallel.tensor")
     yield from _check_lookup(chosen)
 
@@ -46,35 +45,32 @@ def _check_lookup(chosen: Speculative) -> Iterator[Problem]:
         yield error(f"{path}.{field}", f"{field} belongs to method ngram, not {chosen.method}", f"remove {field}")
     elif least and most and least > most:
         message = f"promptLookupMin {least} is larger than promptLookupMax {most}"
-        yield error(f"{path}.promptLookupMin", message, "the shortest run cannot be longer than the longest")
+        yield error(f"{path}.promptLookupMin", message, "promptLookupMin must not be larger than promptLookupMax")
 
 
-def check_adapters(situation: Situation) -> Iterator[Problem]:
-    """Limits of adapters without adapters, and the other way round."""
-    engine = situation.engine
+def check_adapters(facts: ModelFacts) -> Iterator[Problem]:
+    """Find limits for adapters where there are no adapters, and adapters of the demo model on another model."""
+    engine = facts.engine
     for attribute, field in (("max_adapters", "maxAdapters"), ("max_adapter_rank", "maxAdapterRank")):
         if engine.has(attribute) and not engine.adapters:
             yield warning(
                 f"engine.{field}", f"{field} has no effect without adapters", f"add adapters, or remove {field}"
             )
     for number, adapter in enumerate(engine.adapters):
-        if parse_source(adapter.source).scheme == "demo" and not (situation.model.spec.source or "").startswith(
-            "demo:"
-        ):
+        if parse_source(adapter.source).scheme == "demo" and not (facts.model.spec.source or "").startswith("demo:"):
             message = f"the adapter {adapter.name} was made for the demo model"
-            yield error(f"engine.adapters.{number}.source", message, "an adapter fits only the model it was trained on")
+            yield error(f"engine.adapters.{number}.source", message, "an adapter works only with its own base model")
 
 
-def check_capabilities(situation: Situation) -> Iterator[Problem]:
-    """What the model is said to be for, against what one engine can do."""
-    spec = situation.model.spec
+def check_capabilities(facts: ModelFacts) -> Iterator[Problem]:
+    """Compare `capabilities` with what one engine can do and with the model's architecture."""
+    spec = facts.model.spec
     generates, pools = GENERATES & set(spec.capabilities), POOLS & set(spec.capabilities)
     if generates and pools and spec.source:
-        message = (
-            f"one engine either generates ({', '.join(sorted(generates))}) or judges text ({', '.join(sorted(pools))})"
-        )
+        chosen = f"({', '.join(sorted(generates))}) or runs pooling tasks ({', '.join(sorted(pools))})"
+        message = f"one engine either generates text {chosen}, not both"
         yield error("capabilities", message, "write two Models with the same source")
-    names = situation.architectures
+    names = facts.architectures
     if generates and any(name.endswith(("ForSequenceClassification", "BertModel", "RobertaModel")) for name in names):
         yield error(
             "capabilities", f"a {names[0]} does not generate text", "capabilities: [embedding], [classify] or [score]"
@@ -89,9 +85,9 @@ def check_capabilities(situation: Situation) -> Iterator[Problem]:
         yield warning("engine.toolParser", "tools are part of chat, which is not among the capabilities", "add chat")
 
 
-def check_parsers(situation: Situation) -> Iterator[Problem]:
-    """Names of parsers against those this version of vLLM brings; a plugin may bring any."""
-    engine = situation.engine
+def check_parsers(facts: ModelFacts) -> Iterator[Problem]:
+    """Compare parser names with those of this version of vLLM. A parser from a plugin may have any name."""
+    engine = facts.engine
     known = catalog.find_parsers(engine.version)
     if known is None:
         return
@@ -105,19 +101,19 @@ def check_parsers(situation: Situation) -> Iterator[Problem]:
             yield error(f"engine.{field}", f"vLLM {engine.version} has no {field} {name}", hint)
 
 
-def check_free_flags(situation: Situation) -> Iterator[Problem]:
-    """extraArgs and env against vLLM's own flags, and against what Remuda itself must set."""
-    for refusal in owned.find_refusals(situation.model):
+def check_free_flags(facts: ModelFacts) -> Iterator[Problem]:
+    """Compare `extraArgs` and `env` with vLLM's flags, and refuse those that Remuda sets itself."""
+    for refusal in owned.find_refusals(facts.model):
         place = refusal.place.replace("[", ".").rstrip("]")
         yield error(f"engine.{place}", refusal.message, refusal.hint)
 
 
-def check_trust(situation: Situation) -> Iterator[Problem]:
-    """Foreign code with weights that can change."""
-    spec = situation.model.spec
+def check_trust(facts: ModelFacts) -> Iterator[Problem]:
+    """Warn when trustRemoteCode runs code from a revision that can change."""
+    spec = facts.model.spec
     if not (spec.engine.trust_remote_code and spec.source):
         return
     source = parse_source(spec.source)
     if source.scheme == "hf" and source.revision is None:
-        message = "trustRemoteCode runs whatever code the hub holds tomorrow"
+        message = "trustRemoteCode runs code from a revision of the hub that can change at any time"
         yield warning("engine.trustRemoteCode", message, f"pin the revision: {spec.source}@<commit>")

@@ -4,7 +4,7 @@ import pytest
 from pydantic.alias_generators import to_camel
 
 from remuda import planner, spec
-from remuda.planner.one_machine import IN_VAIN
+from remuda.planner.kubernetes_only import ONLY_ON_KUBERNETES
 from remuda.spec.documents.fields import field_docs, walk_fields
 
 HEAD = "apiVersion: remuda.dev/v1alpha1\nkind: Model\nmetadata: {name: m}\nspec:\n  source: demo://remuda-demo\n"
@@ -83,6 +83,6 @@ def test_every_field_documented_as_for_kubernetes_is_among_them():
     paths = [
         field.path for field in walk_fields(spec.Model) if "Kubernetes only" in field_docs(field.owner)[field.attribute]
     ]
-    named = {("spec", *map(to_camel, place.split("."))) for place in IN_VAIN}
+    named = {("spec", *map(to_camel, place.split("."))) for place in ONLY_ON_KUBERNETES}
     assert [path for path in paths if not any(path[: len(name)] == name for name in named)] == []
     assert len(paths) > 5

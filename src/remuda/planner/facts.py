@@ -1,9 +1,7 @@
-"""What a check may know: the model, what it will run on as far as that is certain, and the model's own config.json.
+"""The facts that every check works from: the model, its device as far as it is known, and its config.json.
 
-Does: settle once whether this is a CPU or a GPU, and which one; answer questions about config.json whatever the
-architecture calls things.
-Does not know: what follows (the modules of checks).
-Called by: `checks`.
+This module decides once whether the model runs on a CPU or a GPU and on which GPU. It reads values from config.json
+under the different names that architectures give them. It does not know which problems follow from the facts.
 """
 
 from __future__ import annotations
@@ -23,16 +21,16 @@ _EXPERTS = ("num_experts", "num_local_experts", "n_routed_experts", "moe_num_exp
 
 
 @dataclass(frozen=True, slots=True)
-class Situation:
-    """One model and the facts around it."""
+class ModelFacts:
+    """One model, its device and its config.json."""
 
     model: spec.Model
     variant: Variant | None
-    """None: `gpu: auto`, and nobody said what machine it is."""
+    """None means that the file says `gpu: auto` and the machine is not known."""
     gpu: catalog.Gpu | None
-    """None: a CPU, or a GPU that is not known."""
+    """None means a CPU, or a GPU that the catalog does not list."""
     config: Config
-    """The model's config.json as vLLM will see it (`hf-overrides`); empty when it is not known."""
+    """config.json after vLLM applied `hf-overrides`; empty when it is not known."""
 
     @property
     def engine(self) -> spec.EngineSettings:
@@ -40,11 +38,14 @@ class Situation:
 
     @property
     def cpu_is_chosen(self) -> bool:
-        """The file itself says CPU, so a setting for GPUs contradicts it; with `auto` it is merely not used here."""
+        """Whether the file itself says `gpu: none`.
+
+        A setting for GPUs then contradicts the file. With `gpu: auto` on a CPU it is only unused on this machine.
+        """
         return self.model.spec.hardware.gpu == "none"
 
     def number(self, *names: str) -> int | None:
-        """The first of these entries of config.json that is a whole number; nested text models are looked into."""
+        """The first of these entries of config.json, nested text models included, that is a whole number above 0."""
         for part in self.parts():
             for name in names:
                 value = part.get(name)
@@ -59,14 +60,14 @@ class Situation:
 
     @property
     def is_moe(self) -> bool | None:
-        """Whether the model is a mixture of experts; None when config.json is not at hand."""
+        """Whether the model is a mixture of experts; None when config.json is not known."""
         if not self.config:
             return None
         counts = [part.get(name) for part in _walk(self.config, 3) for name in _EXPERTS]
         return any(isinstance(count, int) and count > 0 for count in counts)
 
     def parts(self) -> Iterator[Config]:
-        """config.json, and what it nests for the language model of one that takes more than text."""
+        """config.json, and the part of it that describes the language model of a multimodal model."""
         yield self.config
         for name in ("text_config", "llm_config", "language_config"):
             part = self.config.get(name)
@@ -74,8 +75,8 @@ class Situation:
                 yield part
 
 
-def describe_situation(model: spec.Model, variant: Variant | None = None, config: Config | None = None) -> Situation:
-    """Put together what is known. `variant` is what this machine has, where that matters; the file's own word wins."""
+def collect_facts(model: spec.Model, variant: Variant | None = None, config: Config | None = None) -> ModelFacts:
+    """Collect what is known about a model. The file's `gpu` decides the device; `variant` decides for `gpu: auto`."""
     named = model.spec.hardware.gpu
     if named == "none":
         variant = "cpu"
@@ -85,11 +86,11 @@ def describe_situation(model: spec.Model, variant: Variant | None = None, config
     extra = model.spec.engine.extra_args
     if config and "hf-overrides" in extra:
         config = _override(config, extra["hf-overrides"])
-    return Situation(model, variant, gpu, config or {})
+    return ModelFacts(model, variant, gpu, config or {})
 
 
 def _walk(config: Config, levels: int) -> Iterator[Config]:
-    """config.json and what is nested in it; the file is a stranger's, so not endlessly."""
+    """config.json and the mappings nested in it, down to a fixed depth, because the file comes from outside."""
     yield config
     if levels > 1:
         for value in config.values():
@@ -98,7 +99,7 @@ def _walk(config: Config, levels: int) -> Iterator[Config]:
 
 
 def _override(config: Config, overrides: object) -> Config:
-    """What vLLM's `hf-overrides` make of it: a mapping lies over it, a function may make anything of it."""
+    """config.json with vLLM's `hf-overrides` applied; empty when they name a function, whose result is not known."""
     if isinstance(overrides, str):
         try:
             overrides = json.loads(overrides)
@@ -114,12 +115,12 @@ def _lay_over(below: object, above: object) -> object:
 
 
 def error(path: str, message: str, hint: str = "") -> Problem:
-    """A problem that would stop the engine; `path` is below `spec`, `adapters.0.name` style."""
+    """A problem that would stop the engine. `path` is relative to `spec` and written like `engine.adapters.0.name`."""
     return Problem(_split(path), message, hint)
 
 
 def warning(path: str, message: str, hint: str = "") -> Problem:
-    """Something that works, but not as its author may think."""
+    """A setting that works, but perhaps not as its author expects."""
     return Problem(_split(path), message, hint, "warning")
 
 

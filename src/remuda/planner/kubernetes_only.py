@@ -1,7 +1,6 @@
-"""What a file says in vain on one machine: fields that only a cluster can carry out.
+"""Warns about fields that only Kubernetes honours, when a file is used on one machine.
 
-A file may move between a laptop and a cluster, so such a field is no mistake; but nothing its author wrote is dropped
-silently. Called by: `checks`, when the files are for one machine.
+A file may move between a laptop and a cluster, so such a field is no error. Its author is told that it has no effect.
 """
 
 from __future__ import annotations
@@ -13,10 +12,10 @@ from typing import Final
 from pydantic.alias_generators import to_camel
 
 from remuda import spec
-from remuda.planner.situation import Variant, error, warning
+from remuda.planner.facts import Variant, error, warning
 from remuda.spec import Problem
 
-IN_VAIN: Final = (
+ONLY_ON_KUBERNETES: Final = (
     "hardware.gpu_memory",
     "hardware.memory",
     "hardware.shm",
@@ -25,12 +24,16 @@ IN_VAIN: Final = (
     "rollout",
     "traffic",
 )
-"""Fields, as attributes, that change nothing here. Memory and GPU memory are still checked against other fields."""
+"""Fields without effect on one machine, by attribute name. `memory` and `gpuMemory` are still compared with other
+fields."""
 
 
-def check_one_machine(model: spec.Model, variant: Variant | None) -> Iterator[Problem]:
-    """One warning for each field that has no effect here. `variant` None: nobody said that it is to run here now."""
-    for place in IN_VAIN:
+def check_kubernetes_only(model: spec.Model, variant: Variant | None) -> Iterator[Problem]:
+    """Warn once for each field that has no effect on one machine.
+
+    With a `variant`, the model is about to run on this machine, so several nodes are an error.
+    """
+    for place in ONLY_ON_KUBERNETES:
         *above, field = place.split(".")
         if reduce(getattr, above, model.spec).has(field):
             yield warning(".".join((*above, to_camel(field))), "has no effect on one machine, only on Kubernetes")
