@@ -1,7 +1,7 @@
 """Make the lock files of the engine's own environment: `python scripts/lock_engine.py [uv]`.
 
-One file per variant in src/remuda/engine/locks, with every file's hash, valid for all Python versions vLLM takes and
-for x86-64 and arm64 Linux. Run it when catalog's engine version changes, then run tests/engine.
+One file per variant in src/remuda/engine/install/locks, with every file's hash, valid for all Python versions that vLLM
+takes and for x86-64 and arm64 Linux. Run it when the engine's version changes, then run tests/engine.
 """
 
 import subprocess
@@ -11,7 +11,7 @@ from pathlib import Path
 VERSION = "0.32.0"
 TORCH = "2.13.0"
 PYTHON_MIN = "3.11"
-LOCKS = Path(__file__).parent.parent / "src/remuda/engine/locks"
+LOCKS = Path(__file__).parent.parent / "src/remuda/engine/install/locks"
 
 NEVER = "; sys_platform == 'never'"
 BROKEN_ON_CPU = ("torchvision", "torchaudio", "torchcodec")  # PyPI builds them for another torch: `import vllm` fails

@@ -10,8 +10,8 @@ from tests.engine.running import Running, make_document, make_model
 
 from remuda import engine as engine_package
 from remuda import spec
-from remuda.engine.install import install_engine
-from remuda.engine.installation import Installation
+from remuda.engine.install.installation import Installation
+from remuda.engine.install.installer import install_engine
 from remuda.engine.plan import EnginePlan, plan_engine
 from remuda.engine.status import EngineStatus
 from remuda.engine.supervise import Engine, SuperviseSettings

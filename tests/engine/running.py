@@ -9,7 +9,7 @@ from pathlib import Path
 import httpx
 
 from remuda import spec
-from remuda.engine.installation import Installation
+from remuda.engine.install.installation import Installation
 from remuda.engine.status import EngineState, EngineStatus
 from remuda.engine.supervise import Engine
 

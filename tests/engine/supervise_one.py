@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tests.engine.running import make_document
 
-from remuda.engine.install import find_installation
+from remuda.engine.install.installer import find_installation
 from remuda.engine.plan import plan_engine
 from remuda.engine.status import EngineStatus
 from remuda.engine.supervise import Engine

@@ -11,8 +11,8 @@ from tests.engine.hub_server import Hub, Repository, RunningHub, read_folder
 from tests.engine.running import poll
 
 from remuda import spec
-from remuda.engine.build import Progress
 from remuda.engine.errors import WeightsError
+from remuda.engine.install.build import Progress
 from remuda.engine.plan import plan_engine
 from remuda.engine.status import EngineState
 from remuda.engine.weights import fetch_weights, read_marker

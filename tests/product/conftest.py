@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from tests.product.driving import READY_S, TWO_ENGINES, Machine
 
-from remuda.engine.install import install_engine
+from remuda.engine.install.installer import install_engine
 from remuda.machine.home import Home
 
 

@@ -13,7 +13,7 @@ from remuda.cli import output
 if TYPE_CHECKING:
     from types import FrameType
 
-    from remuda.engine.inventory import Environment
+    from remuda.engine.install.inventory import Environment
     from remuda.machine.home import Home
 
 HEADERS = ("NAME", "VLLM", "BUILD", "PYTHON", "SIZE", "STATE")
@@ -41,9 +41,9 @@ def command() -> None:
 def install(version: str | None, variant: str, repair: bool) -> None:
     """Install vLLM, or say where it is."""
     from remuda.cli.progress import View
-    from remuda.engine.install import install_engine
-    from remuda.engine.inventory import list_environments
-    from remuda.engine.variants import DEFAULT_VERSION
+    from remuda.engine.install.installer import install_engine
+    from remuda.engine.install.inventory import list_environments
+    from remuda.engine.install.variants import DEFAULT_VERSION
     from remuda.fleet.workshop import StepReporter
     from remuda.machine.home import Home
 
@@ -70,7 +70,7 @@ def list_(as_json: bool) -> None:
     STATE is `current` for what this Remuda starts engines from, `superseded` for what an older Remuda (or one under
     another Python) left, `broken` for what is half-made or damaged.
     """
-    from remuda.engine.inventory import list_environments
+    from remuda.engine.install.inventory import list_environments
     from remuda.machine.home import Home
 
     found = list_environments(Home.from_environment())
@@ -94,8 +94,8 @@ def remove(names: tuple[str, ...], superseded: bool, yes: bool) -> None:
     Asks first; without a terminal to ask on, --yes is needed. What an engine runs from is not deleted, nor what a
     running fleet may start one from.
     """
-    from remuda.engine.installation import measure_bytes
-    from remuda.engine.inventory import check_unused, list_environments, remove_environment
+    from remuda.engine.install.installation import measure_bytes
+    from remuda.engine.install.inventory import check_unused, list_environments, remove_environment
     from remuda.machine.home import Home
 
     if superseded == bool(names):
@@ -158,7 +158,7 @@ def _confirm(chosen: "Sequence[Environment]", *, yes: bool) -> None:
 
 
 def _tell_unused(found: "Sequence[Environment]") -> None:
-    from remuda.engine.inventory import describe_unused
+    from remuda.engine.install.inventory import describe_unused
 
     if unused := describe_unused(found):
         click.echo(unused, err=True)

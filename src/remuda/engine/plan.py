@@ -12,9 +12,9 @@ from typing import Final
 
 from remuda import spec
 from remuda.engine.errors import EngineError
-from remuda.engine.installation import Installation
+from remuda.engine.install.installation import Installation
+from remuda.engine.install.variants import parse_variant
 from remuda.engine.question import TokenQuestion, token_question
-from remuda.engine.variants import parse_variant
 from remuda.engine.weights import locate_weights
 from remuda.machine.home import Home
 from remuda.machine.secrets import read_secret

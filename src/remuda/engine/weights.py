@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Any, Final
 
 from remuda import spec
-from remuda.engine.build import Progress, ProgressCallback
 from remuda.engine.errors import WeightsError
 from remuda.engine.fetching import FetchJob, run_fetch
-from remuda.engine.installation import Installation
+from remuda.engine.install.build import Progress, ProgressCallback
+from remuda.engine.install.installation import Installation
 from remuda.machine.home import Home
 from remuda.machine.secrets import read_secret
 

@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from remuda import planner, spec
+from remuda.engine.install.variants import has_nvidia_gpu
 from remuda.engine.plan import wants_gpu
-from remuda.engine.variants import has_nvidia_gpu
 from remuda.engine.weights import find_folder
 from remuda.fleet.errors import FleetError
 from remuda.machine.home import Home

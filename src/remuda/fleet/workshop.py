@@ -8,16 +8,17 @@ import asyncio
 from collections.abc import Callable
 
 from remuda import spec
-from remuda.engine.build import Progress
-from remuda.engine.install import find_installation
-from remuda.engine.installation import Installation
-from remuda.engine.inventory import describe_unused, list_environments
+from remuda.engine.install import worker
+from remuda.engine.install.build import Progress
+from remuda.engine.install.installation import Installation
+from remuda.engine.install.installer import find_installation
+from remuda.engine.install.inventory import describe_unused, list_environments
+from remuda.engine.install.variants import has_nvidia_gpu
 from remuda.engine.plan import plan_engine, wants_gpu
 from remuda.engine.status import EngineStatus
 from remuda.engine.supervise import Engine
-from remuda.engine.variants import has_nvidia_gpu
 from remuda.engine.weights import fetch_weights
-from remuda.fleet import events, installing
+from remuda.fleet import events
 from remuda.machine.home import Home
 
 Observer = Callable[[EngineStatus], None]
@@ -53,7 +54,7 @@ class EngineWorkshop:
             found = await asyncio.to_thread(find_installation, self._home, version, variant)
             step = StepReporter(f"engine/{version}/{variant}", f"vLLM {version}", emit)
             if found is None:
-                found = await installing.install(self._home, version, variant, step.report)
+                found = await worker.install(self._home, version, variant, step.report)
                 step.finish(f"installed ({found.variant}, {found.size_bytes / 1e9:.1f} GB)")
                 if unused := describe_unused(await asyncio.to_thread(list_environments, self._home)):
                     self._tell_once(unused, emit)

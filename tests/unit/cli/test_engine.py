@@ -14,12 +14,12 @@ from click.testing import CliRunner, Result
 from remuda.cli import engine, output
 from remuda.cli.main import run_command
 from remuda.engine.errors import InstallError
-from remuda.engine.installation import environment_path, python_version, write_marker
+from remuda.engine.install.installation import environment_path, python_version, write_marker
 from remuda.fleet import record
 from remuda.machine import processes
 from remuda.machine.home import Home
 
-FAKE_UV = Path(__file__).parents[1] / "engine" / "fake_uv.sh"
+FAKE_UV = Path(__file__).parents[1] / "engine" / "install" / "fake_uv.sh"
 GIB = 1024**3
 
 

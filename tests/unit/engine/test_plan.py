@@ -7,7 +7,7 @@ import pytest
 
 from remuda import spec
 from remuda.engine.errors import EngineError, WeightsError
-from remuda.engine.installation import Installation
+from remuda.engine.install.installation import Installation
 from remuda.engine.plan import plan_engine, plan_threads, wants_gpu
 from remuda.engine.weights import locate_weights
 from remuda.machine.errors import SecretError

@@ -5,12 +5,12 @@ from pathlib import Path
 import pytest
 
 from remuda import spec
-from remuda.engine.installation import environment_path, python_version
+from remuda.engine.install.installation import environment_path, python_version
 from remuda.fleet import events
 from remuda.fleet.workshop import EngineWorkshop
 from remuda.machine.home import Home
 
-FAKE_UV = Path(__file__).parents[1] / "engine" / "fake_uv.sh"
+FAKE_UV = Path(__file__).parents[1] / "engine" / "install" / "fake_uv.sh"
 DEMO = {"metadata": {"name": "m"}, "spec": {"source": "demo://remuda-demo", "hardware": {"gpu": "none"}}}
 
 

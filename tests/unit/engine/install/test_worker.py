@@ -12,9 +12,9 @@ from unittest.mock import MagicMock
 
 import pytest
 
-from remuda.engine.build import Progress
 from remuda.engine.errors import InstallError
-from remuda.fleet import installing
+from remuda.engine.install import worker
+from remuda.engine.install.build import Progress
 from remuda.machine.home import Home
 
 DEADLINE_S = 20.0
@@ -28,14 +28,14 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
 
 async def test_refusal_of_the_child_is_raised_here(home: Home) -> None:
     with pytest.raises(InstallError) as caught:
-        await installing.install(home, "0.0.1", "cpu", lambda _: None)
+        await worker.install(home, "0.0.1", "cpu", lambda _: None)
     assert "lock file for vLLM 0.0.1" in caught.value.message
 
 
 async def test_missing_installer_is_told(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("REMUDA_UV", "/nowhere/uv")
     with pytest.raises(InstallError, match="REMUDA_UV names /nowhere/uv"):
-        await installing.install(home, "0.32.0", "cpu", lambda _: None)
+        await worker.install(home, "0.32.0", "cpu", lambda _: None)
 
 
 @pytest.mark.parametrize("times", [1, 2])
@@ -57,7 +57,7 @@ async def test_cancelled_installation_leaves_no_process_and_says_nothing(
         told.append(progress)
         began.set()
 
-    task = asyncio.create_task(installing.install(home, "0.32.0", "cpu", report))
+    task = asyncio.create_task(worker.install(home, "0.32.0", "cpu", report))
     async with asyncio.timeout(DEADLINE_S):
         await began.wait()
         await asyncio.to_thread(wait_for_pid, pid_file)
@@ -73,7 +73,7 @@ async def test_cancelled_installation_leaves_no_process_and_says_nothing(
 
 
 def test_a_second_signal_does_not_interrupt_the_clearing_up() -> None:
-    before = signal.signal(signal.SIGTERM, installing._stop)
+    before = signal.signal(signal.SIGTERM, worker._stop)
     try:
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(signal.SIGTERM)
@@ -120,10 +120,10 @@ def test_what_the_system_refuses_is_told_by_the_child(
     def refuse(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device", "/tmp/lock")
 
-    monkeypatch.setattr(installing, "install_engine", refuse)
-    monkeypatch.setattr(installing.signal, "signal", lambda *_: None)
-    monkeypatch.setattr(installing.ctypes, "CDLL", MagicMock())
-    assert installing.main({"version": "0.32.0", "variant": "cpu", "parent": os.getppid()}) == 1
+    monkeypatch.setattr(worker, "install_engine", refuse)
+    monkeypatch.setattr(worker.signal, "signal", lambda *_: None)
+    monkeypatch.setattr(worker.ctypes, "CDLL", MagicMock())
+    assert worker.main({"version": "0.32.0", "variant": "cpu", "parent": os.getppid()}) == 1
     told = json.loads(capsys.readouterr().out)
     assert told["error"] == "the engine cannot be installed: no space left on device: /tmp/lock"
     assert "free some space" in told["hint"]

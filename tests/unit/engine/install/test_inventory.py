@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from remuda.engine import installation, inventory
 from remuda.engine.errors import InstallError
-from remuda.engine.install import install_engine
-from remuda.engine.installation import lock_environment, measure_bytes, python_version
-from remuda.engine.inventory import list_environments, remove_environment
+from remuda.engine.install import installation, inventory
+from remuda.engine.install.installation import lock_environment, measure_bytes, python_version
+from remuda.engine.install.installer import install_engine
+from remuda.engine.install.inventory import list_environments, remove_environment
 from remuda.machine import processes
 from remuda.machine.home import Home
 

@@ -2,9 +2,9 @@
 
 import pytest
 
-from remuda.engine import variants
 from remuda.engine.errors import InstallError
-from remuda.engine.variants import check_cpu, choose_variant, find_wheel_folder, matching_variants
+from remuda.engine.install import variants
+from remuda.engine.install.variants import check_cpu, choose_variant, find_wheel_folder, matching_variants
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from remuda.engine.errors import InstallError
-from remuda.engine.installation import (
+from remuda.engine.install.installation import (
     PARTIAL,
     Installation,
     environment_path,
@@ -28,7 +28,7 @@ from remuda.engine.installation import (
     remove_leftovers,
     remove_tree,
 )
-from remuda.engine.variants import VARIANTS
+from remuda.engine.install.variants import VARIANTS
 from remuda.machine import processes
 from remuda.machine.home import Home
 from remuda.vllm.dialect import DIALECTS

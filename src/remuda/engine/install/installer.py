@@ -11,9 +11,9 @@ import os
 import shutil
 from pathlib import Path
 
-from remuda.engine.build import Progress, ProgressCallback, Recipe, build_environment, check_disk, check_imports
 from remuda.engine.errors import InstallError
-from remuda.engine.installation import (
+from remuda.engine.install.build import Progress, ProgressCallback, Recipe, build_environment, check_disk, check_imports
+from remuda.engine.install.installation import (
     PARTIAL,
     Installation,
     environment_path,
@@ -25,8 +25,8 @@ from remuda.engine.installation import (
     remove_tree,
     write_marker,
 )
-from remuda.engine.uv import find_uv
-from remuda.engine.variants import (
+from remuda.engine.install.uv import find_uv
+from remuda.engine.install.variants import (
     DEFAULT_VERSION,
     VARIANTS,
     Variant,

@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Final
 
 from remuda.engine.errors import InstallError
-from remuda.engine.installation import lock_text, python_version, site_packages
-from remuda.engine.uv import clean_environment, run_uv
-from remuda.engine.variants import TORCH_BY_VERSION, Variant, find_wheel_folder, torch_index
+from remuda.engine.install.installation import lock_text, python_version, site_packages
+from remuda.engine.install.uv import clean_environment, run_uv
+from remuda.engine.install.variants import TORCH_BY_VERSION, Variant, find_wheel_folder, torch_index
 
 _SIZE: Final = re.compile(r"^ *Downloading (\S+) \(([\d.]+)(KiB|MiB|GiB)\)")
 _DONE: Final = re.compile(r"^ *Downloaded (\S+)")

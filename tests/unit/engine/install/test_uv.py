@@ -4,8 +4,8 @@ import os
 
 import pytest
 
-from remuda.engine import uv
 from remuda.engine.errors import InstallError
+from remuda.engine.install import uv
 
 
 def make_program(path, text="#!/bin/sh\nexit 0\n"):

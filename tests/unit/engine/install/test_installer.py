@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from remuda.engine import build, install, variants
-from remuda.engine.build import Progress
 from remuda.engine.errors import InstallError
-from remuda.engine.install import find_installation, install_engine
-from remuda.engine.installation import environment_path, python_version
-from remuda.engine.inventory import list_environments
+from remuda.engine.install import build, installer, variants
+from remuda.engine.install.build import Progress
+from remuda.engine.install.installation import environment_path, python_version
+from remuda.engine.install.installer import find_installation, install_engine
+from remuda.engine.install.inventory import list_environments
 from remuda.machine.home import Home
 
 FAKE_UV = Path(__file__).with_name("fake_uv.sh")
@@ -139,7 +139,7 @@ def test_an_unknown_version_names_the_known_ones(home):
 
 @pytest.mark.parametrize("variant", ["cpu", "cpu-pypi", "cuda"])
 def test_every_variant_has_a_lock_file_with_hashes(variant):
-    text = install.lock_text("0.32.0", variant)
+    text = installer.lock_text("0.32.0", variant)
     assert text is not None
     names = [line for line in text.splitlines() if "==" in line and not line.startswith((" ", "#"))]
     unhashed = [line for line in names if not line.endswith("\\")]

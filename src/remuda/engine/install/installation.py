@@ -20,7 +20,7 @@ from importlib import resources
 from pathlib import Path
 
 from remuda.engine.errors import InstallError
-from remuda.engine.variants import PYTHON_FALLBACK, PYTHONS
+from remuda.engine.install.variants import PYTHON_FALLBACK, PYTHONS
 from remuda.machine.home import Home
 
 MARKER = "remuda-engine.json"
@@ -63,7 +63,7 @@ def site_packages(path: Path, version: str) -> Path:
 
 def lock_text(version: str, variant: str) -> str | None:
     """The committed lock file of this version and variant; None when Remuda has none."""
-    entry = resources.files("remuda.engine").joinpath("locks", f"{version}-{variant}.txt")
+    entry = resources.files("remuda.engine.install").joinpath("locks", f"{version}-{variant}.txt")
     return entry.read_text(encoding="utf-8") if entry.is_file() else None
 
 

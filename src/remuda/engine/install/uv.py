@@ -20,7 +20,7 @@ from remuda.engine.errors import InstallError
 from remuda.engine.process import PARENT_VARIABLE
 from remuda.machine import processes
 
-_TETHER: Final = Path(__file__).parent / "inside" / "tether.py"
+_TETHER: Final = Path(__file__).parents[1] / "inside" / "tether.py"
 _END_S: Final = 10.0
 """How long the kernel may take to end a killed uv: it writes gigabytes, and disk I/O is finished first."""
 

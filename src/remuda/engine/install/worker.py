@@ -1,7 +1,7 @@
-"""Install an engine from an event loop: the blocking work runs in a child that ends when it is told to, or when we die.
+"""Installs an engine without blocking an event loop: the work runs in a child process.
 
-`install` starts `python -m remuda.fleet.installing ORDER`, turns its progress into events and returns the installation.
-The installer it runs (uv) is tied to the child by the kernel (engine/uv) and ends with it. Called by `workshop`.
+`install` starts `python -m remuda.engine.install.worker ORDER`, passes its progress on and returns the installation.
+The child ends when it is told to, or when its parent dies. The kernel ends the child's own child (uv) with it.
 """
 
 import asyncio
@@ -15,10 +15,10 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import asdict
 from typing import Any
 
-from remuda.engine.build import Progress
 from remuda.engine.errors import InstallError
-from remuda.engine.install import find_installation, install_engine
-from remuda.engine.installation import Installation
+from remuda.engine.install.build import Progress
+from remuda.engine.install.installation import Installation
+from remuda.engine.install.installer import find_installation, install_engine
 from remuda.machine.errors import explain_os_error
 from remuda.machine.home import Home
 
@@ -32,7 +32,7 @@ async def install(home: Home, version: str, variant: str | None, report: Callabl
     child = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
-        "remuda.fleet.installing",
+        "remuda.engine.install.worker",
         order,
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
