@@ -23,7 +23,7 @@ from remuda.planner.features import (
 from remuda.planner.formats import check_formats
 from remuda.planner.kubernetes_only import check_kubernetes_only
 from remuda.planner.parallelism import check_parallelism
-from remuda.planner.references import check_gateways, check_models, check_tenants
+from remuda.planner.references import check_gateways, check_tenants
 from remuda.planner.sizes import check_blocks, check_length, check_memory, check_steps
 from remuda.spec import Problem
 from remuda.vllm.dialect import DIALECTS
@@ -64,11 +64,13 @@ def _check_gpu(facts: ModelFacts) -> Iterator[Problem]:
 
 def _check_numbers(facts: ModelFacts) -> Iterator[Problem]:
     model = facts.model.spec
+    scaling = model.scaling
     if model.replicas == 0:
         hint = "set 1; on Kubernetes, scaling with min: 0 starts an engine on demand"
-        yield warning("replicas", "with replicas: 0 nothing answers", hint)
-    if model.traffic is not None and model.traffic.of == facts.model.name:
-        yield error("traffic.of", "a model cannot take a share of its own requests", "name another model")
+        yield warning("replicas", "with replicas: 0 no engine is started, and nothing answers", hint)
+    elif scaling is not None and model.replicas is not None and not scaling.min <= model.replicas <= scaling.max:
+        message = f"replicas {model.replicas} is outside of scaling, which goes from {scaling.min} to {scaling.max}"
+        yield warning("replicas", message, "replicas is the number of engines to start with")
 
 
 CHECKS: Final[tuple[Callable[[ModelFacts], Iterator[Problem]], ...]] = (
@@ -121,7 +123,7 @@ def check_all(
         if one_machine:
             problems += tuple(check_kubernetes_only(model, variant))
         found += _place(loaded, model, problems)
-    for written, problem in (*check_models(loaded), *check_gateways(loaded), *check_tenants(loaded)):
+    for written, problem in (*check_gateways(loaded), *check_tenants(loaded)):
         found += _place(loaded, written, (problem,))
     return tuple(sorted(found, key=lambda problem: problem.place or spec.Place("", 0, 0)))
 

@@ -22,7 +22,6 @@ ONLY_ON_KUBERNETES: Final = (
     "engine.image",
     "weights",
     "rollout",
-    "traffic",
 )
 """Fields without effect on one machine, by attribute name. `memory` and `gpuMemory` are still compared with other
 fields."""
@@ -45,13 +44,12 @@ def check_kubernetes_only(model: spec.Model, variant: Variant | None) -> Iterato
 
 
 def _check_scaling(model: spec.Model) -> Iterator[Problem]:
-    scaling = model.spec.scaling
-    if scaling is None:
+    started = model.spec.start_replicas
+    if model.spec.scaling is None:
         return
-    if scaling.min == 0:
+    if started == 0 and model.spec.replicas is None:
         message = "with min: 0 no engine is started on one machine, and nothing answers"
         yield warning("scaling.min", message, "set 1; on Kubernetes, the first request starts an engine")
     else:
-        engines = "1 engine is" if scaling.min == 1 else f"{scaling.min} engines are"
-        message = f"has no effect on one machine beyond min: {engines} started, whatever the load"
-        yield warning("scaling", message)
+        engines = "1 engine is" if started == 1 else f"{started} engines are"
+        yield warning("scaling", f"has no effect on one machine: {engines} started, whatever the load")

@@ -16,24 +16,6 @@ from remuda.spec import Problem
 Finding = tuple[spec.Model | spec.ModelGateway | spec.Tenant, Problem]
 
 
-def check_models(loaded: spec.Loaded) -> Iterator[Finding]:
-    """Shares of traffic."""
-    names = {model.name for model in loaded.models}
-    shares: dict[str, int] = {}
-    for model in loaded.models:
-        traffic = model.spec.traffic
-        if traffic is None:
-            continue
-        shares[traffic.of] = shares.get(traffic.of, 0) + traffic.weight
-        if traffic.of not in names:
-            near = get_close_matches(traffic.of, names, 1)
-            hint = f"did you mean {near[0]}?" if near else "load its file together with this one"
-            yield model, warning("traffic.of", f"there is no model {traffic.of} among these files", hint)
-        if shares[traffic.of] > 100:
-            message = f"models take {shares[traffic.of]} % of the requests of {traffic.of}"
-            yield model, error("traffic.weight", message, "all shares together must not exceed 100")
-
-
 def check_gateways(loaded: spec.Loaded) -> Iterator[Finding]:
     """Warn about gateways that a network can reach without API keys or without encryption."""
     for gateway in loaded.gateways:

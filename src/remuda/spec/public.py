@@ -10,7 +10,7 @@ from remuda.spec.documents.engine import (
     Speculative,
 )
 from remuda.spec.documents.gateway import GatewaySpec, ModelGateway
-from remuda.spec.documents.model import Capability, EndpointSpec, Hardware, Model, ModelSpec, Routing, Scaling, Traffic
+from remuda.spec.documents.model import Capability, EndpointSpec, Hardware, Model, ModelSpec, Routing, Scaling
 from remuda.spec.documents.quantity import Bytes, Cores, Duration, parse_bytes, parse_cores, parse_duration
 from remuda.spec.documents.shape import API_VERSION, Metadata, SecretRef
 from remuda.spec.documents.source import SCHEMES, Source, SourceError, parse_source
@@ -53,7 +53,6 @@ __all__ = [
     "Speculative",
     "Tenant",
     "TenantSpec",
-    "Traffic",
     "load_bytes",
     "load_files",
     "load_text",

@@ -44,7 +44,9 @@ def test_bad_file_is_listed_and_exits_with_1():
 def test_warnings_alone_exit_with_0():
     done = CliRunner().invoke(validate, ["warned.yaml"])
     assert done.exit_code == 0
-    assert done.output.startswith("warned.yaml:6:13: warning: spec.replicas: with replicas: 0 nothing answers\n")
+    assert done.output.startswith(
+        "warned.yaml:6:13: warning: spec.replicas: with replicas: 0 no engine is started, and nothing answers\n"
+    )
     assert done.output.endswith("ok: 1 model; 1 warning\n")
 
 

@@ -27,9 +27,21 @@ CASES = [
     ),
     pytest.param(
         {"replicas": 0},
-        "warning: spec.replicas: with replicas: 0 nothing answers",
+        "warning: spec.replicas: with replicas: 0 no engine is started, and nothing answers",
         "set 1; on Kubernetes, scaling with min: 0 starts an engine on demand",
         id="no replicas",
+    ),
+    pytest.param(
+        {"replicas": 11, "scaling": {"min": 2}},
+        "warning: spec.replicas: replicas 11 is outside of scaling, which goes from 2 to 10",
+        "replicas is the number of engines to start with",
+        id="more replicas than scaling allows",
+    ),
+    pytest.param(
+        {"replicas": 1, "scaling": {"min": 2, "max": 4}},
+        "warning: spec.replicas: replicas 1 is outside of scaling, which goes from 2 to 4",
+        "replicas is the number of engines to start with",
+        id="fewer replicas than scaling allows",
     ),
 ]
 
@@ -52,6 +64,7 @@ SENSIBLE = [
     pytest.param(engine(parallel={"tensor": 8, "pipeline": 2, "nodes": 2}), id="two machines"),
     pytest.param(engine(speculative={"method": "ngram", "promptLookupMax": 3}), id="ngram"),
     pytest.param(engine(extraArgs={"stream-interval": 4, "enable-request-id-headers": True}), id="free flags"),
+    pytest.param({"replicas": 2, "scaling": {"min": 2, "max": 2}}, id="replicas within scaling"),
     pytest.param({"endpoints": [{"url": "http://a:1"}]}, id="running engines"),
 ]
 

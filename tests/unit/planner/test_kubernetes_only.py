@@ -21,15 +21,22 @@ CASES = [
         "  scaling: {max: 3}",
         "6:12",
         "scaling",
-        "has no effect on one machine beyond min: 1 engine is started, whatever the load",
+        "has no effect on one machine: 1 engine is started, whatever the load",
         id="scaling",
     ),
     pytest.param(
         "  scaling: {min: 2}",
         "6:12",
         "scaling",
-        "has no effect on one machine beyond min: 2 engines are started, whatever the load",
+        "has no effect on one machine: 2 engines are started, whatever the load",
         id="scaling from two",
+    ),
+    pytest.param(
+        "  replicas: 3\n  scaling: {min: 0}",
+        "7:12",
+        "scaling",
+        "has no effect on one machine: 3 engines are started, whatever the load",
+        id="scaling beside replicas",
     ),
     pytest.param(
         "  scaling: {min: 0}",
@@ -71,12 +78,6 @@ def test_an_engine_over_several_machines_is_refused_where_it_is_to_run():
     loaded = load("  engine: {parallel: {tensor: 2, nodes: 2}}")
     (problem,) = planner.check_all(loaded, "cuda", one_machine=True)
     assert problem.severity == "error"
-
-
-def test_a_share_of_anothers_requests_is_not_taken():
-    text = "  traffic: {of: other, weight: 10}\n---\n" + HEAD.replace("{name: m}", "{name: other}")
-    (problem,) = planner.check_all(load(text), one_machine=True)
-    assert str(problem) == f"m.yaml:6:12: warning: spec.traffic: {NO_EFFECT}"
 
 
 def test_every_field_documented_as_for_kubernetes_is_among_them():

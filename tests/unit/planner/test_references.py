@@ -24,20 +24,6 @@ def check(*documents: str) -> list[str]:
     ("documents", "expected"),
     [
         pytest.param(
-            [A, document("Model", "b", "{source: demo://x, traffic: {of: c, weight: 5}}")],
-            "f.yaml:9:40 warning spec.traffic.of: there is no model c among these files",
-            id="traffic of nobody",
-        ),
-        pytest.param(
-            [
-                A,
-                document("Model", "b", "{source: demo://x, traffic: {of: a, weight: 60}}"),
-                document("Model", "c", "{source: demo://x, traffic: {of: a, weight: 60}}"),
-            ],
-            "f.yaml:14:51 error spec.traffic.weight: models take 120 % of the requests of a",
-            id="too much traffic",
-        ),
-        pytest.param(
             [A, document("ModelGateway", "g", "{listen: {host: 0.0.0.0}, auth: {mode: open}}")],
             "f.yaml:9:46 warning spec.auth.mode: anybody who can reach 0.0.0.0 can use every model",
             id="open to all",

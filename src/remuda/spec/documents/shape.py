@@ -149,18 +149,6 @@ def exactly_one(*fields: str, message: str, hint: str = "") -> Rule:
     return Rule(f"{terms} == 1", lambda shape: sum(shape.has(field) for field in fields) == 1, message, hint=hint)
 
 
-def at_most_one(*fields: str, message: str, hint: str = "") -> Rule:
-    """No two of these optional fields are written."""
-    terms = " + ".join(f"(has(self.{to_camel(field)}) ? 1 : 0)" for field in fields)
-    return Rule(
-        f"{terms} <= 1",
-        lambda shape: sum(shape.has(field) for field in fields) <= 1,
-        message,
-        hint=hint,
-        at=to_camel(fields[-1]),
-    )
-
-
 class Metadata(Shape):
     """What Kubernetes calls the object's metadata; the cluster's own entries (`uid`, `managedFields` …) do not belong
     in a file."""

@@ -16,10 +16,13 @@ from remuda.spec.documents.shape import Shape
 from remuda.spec.problem import FieldPath
 
 FIELD_OF_WORD: Final[dict[str, str]] = {
+    "canaryrequests": "spec.rollout.canary.requests",
+    "canaryweight": "spec.rollout.canary.weight",
     "context": "spec.engine.maxModelLen",
     "contextlength": "spec.engine.maxModelLen",
     "cpuoffloadgb": "spec.engine.cpuOffload",
     "dataparallelsize": "spec.engine.parallel.data",
+    "downwindow": "spec.scaling.down.window",
     "dp": "spec.engine.parallel.data",
     "enableautotoolchoice": "spec.engine.toolParser",
     "enablechunkedprefill": "spec.engine.chunkedPrefill",
@@ -51,6 +54,7 @@ FIELD_OF_WORD: Final[dict[str, str]] = {
     "tensorparallelsize": "spec.engine.parallel.tensor",
     "toolcallparser": "spec.engine.toolParser",
     "tp": "spec.engine.parallel.tensor",
+    "upwindow": "spec.scaling.up.window",
     "weights": "spec.source",
 }
 """Word in small letters without separators → field."""

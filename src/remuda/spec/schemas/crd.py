@@ -72,7 +72,7 @@ def _column(name: str, path: str, kind: str = "string") -> Schema:
 
 
 _AGE: Final = _column("Age", ".metadata.creationTimestamp", "date")
-_READY: Final = _column("Ready", '.status.conditions[?(@.type=="Serving")].status')
+_READY: Final = _column("Ready", '.status.conditions[?(@.type=="Ready")].status')
 _COLUMNS: Final[dict[str, list[Schema]]] = {
     "Model": [_column("Source", ".spec.source"), _column("Replicas", ".status.replicas", "integer"), _READY, _AGE],
     "ModelGateway": [_column("Port", ".spec.listen.port", "integer"), _READY, _AGE],

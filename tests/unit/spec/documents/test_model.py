@@ -18,7 +18,14 @@ def test_defaults_are_those_promised():
 
 @pytest.mark.parametrize(
     ("fields", "replicas"),
-    [({}, 1), ({"replicas": 3}, 3), ({"replicas": 0}, 0), ({"scaling": {"min": 2}}, 2), ({"scaling": {}}, 1)],
+    [
+        ({}, 1),
+        ({"replicas": 3}, 3),
+        ({"replicas": 0}, 0),
+        ({"scaling": {"min": 2}}, 2),
+        ({"scaling": {}}, 1),
+        ({"replicas": 3, "scaling": {"min": 2}}, 3),
+    ],
     ids=repr,
 )
 def test_start_replicas(fields: dict[str, object], replicas: int):

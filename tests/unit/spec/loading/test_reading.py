@@ -43,9 +43,9 @@ def test_documents_of_one_file_are_all_read_and_all_checked():
 
 
 def test_broken_rule_is_listed_beside_broken_fields():
-    assert problems_of(HEAD + "  replicas: two\n  scaling: {max: 3}\n") == [
-        "f.yaml:6:13 spec.replicas: `two` is not a whole number",
-        "f.yaml:7:12 spec.scaling: replicas and scaling exclude each other",
+    assert problems_of(HEAD + "  hardware: {gpu: none, gpuCount: two}\n") == [
+        "f.yaml:6:19 spec.hardware.gpu: gpuCount and gpuMemory have no effect with gpu: none",
+        "f.yaml:6:35 spec.hardware.gpuCount: `two` is not a whole number",
     ]
 
 
