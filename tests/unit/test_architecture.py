@@ -27,7 +27,7 @@ LINES_A_FUNCTION = 60
 CROWDED_FOLDERS = {
     "cli": 14,
     "engine": 16,
-    "fleet": 22,
+    "fleet": 21,
 }
 LONG_MODULES: dict[str, int] = {}
 LONG_FUNCTIONS: dict[str, int] = {}

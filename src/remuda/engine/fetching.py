@@ -16,7 +16,7 @@ from typing import Any, Final
 from remuda.engine.errors import WeightsError
 from remuda.engine.install.build import Progress, ProgressCallback
 from remuda.engine.install.uv import clean_environment
-from remuda.engine.process import PARENT_VARIABLE
+from remuda.machine.parent_death import PARENT_VARIABLE
 
 _FETCHER: Final = Path(__file__).parent / "inside" / "fetch.py"
 _LINE_LIMIT_BYTES: Final = 16 * 1024 * 1024

@@ -15,9 +15,8 @@ from dataclasses import dataclass
 from remuda.engine.errors import EngineError
 from remuda.engine.logfile import EngineLog
 from remuda.machine import processes
+from remuda.machine.parent_death import PARENT_VARIABLE
 
-PARENT_VARIABLE = "REMUDA_PARENT_PID"
-"""Read by inside/launch.py: who must be alive for the engine to live."""
 LAST_WORDS_S = 2.0
 """How long its output is read after its end: a stray writer outside the group must not hold us."""
 SWEEP_S = 10.0

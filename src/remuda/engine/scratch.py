@@ -8,7 +8,6 @@ Called by `supervise`.
 """
 
 import contextlib
-import fcntl
 import os
 import shutil
 import tempfile
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import Final, TextIO
 
 from remuda.engine.errors import EngineError
+from remuda.machine import locks
 
 SHM_PREFIX_VARIABLE: Final = "REMUDA_SHM_PREFIX"
 """Read by inside/launch.py."""
@@ -100,10 +100,9 @@ def _list_own(base: Path) -> list[Path]:
 
 def _try_lock(descriptor: int) -> bool:
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:  # held, or a file system without locks
+        return locks.try_lock(descriptor)
+    except OSError:  # a file system without locks
         return False
-    return True
 
 
 def _remove(folder: Path) -> None:

@@ -21,6 +21,7 @@ from remuda.engine.errors import WeightsError
 from remuda.engine.fetching import FetchJob, run_fetch
 from remuda.engine.install.build import Progress, ProgressCallback
 from remuda.engine.install.installation import Installation
+from remuda.machine.files import replace_file
 from remuda.machine.home import Home
 from remuda.machine.secrets import read_secret
 
@@ -93,10 +94,8 @@ def read_marker(folder: Path) -> dict[str, Any] | None:
 
 
 def _write_marker(folder: Path, done: dict[str, Any]) -> None:
-    temporary = folder / f"{MARKER}.tmp"
     try:
-        temporary.write_text(json.dumps(done), encoding="utf-8")
-        temporary.replace(folder / MARKER)
+        replace_file(folder / MARKER, json.dumps(done).encode())
     except OSError as error:
         raise WeightsError(f"{folder / MARKER}: {error.strerror}", "check the disk, or set REMUDA_HOME") from error
 

@@ -17,8 +17,8 @@ from pathlib import Path
 from remuda.errors import RemudaError
 from remuda.fleet import events
 from remuda.fleet.errors import FleetError
-from remuda.fleet.gateway_child import open_log
 from remuda.machine.errors import explain_os_error
+from remuda.machine.files import open_append
 from remuda.machine.home import Home
 
 LOG_NAME = "fleet.log"
@@ -65,7 +65,7 @@ def launch(files: Sequence[Path], port: int | None, home: Home) -> Launch:
     log_path = home.logs / LOG_NAME
     command = [sys.executable, "-P", "-m", "remuda.fleet.detach", "--fd", str(theirs.fileno())]
     try:
-        with theirs, open_log(log_path) as log:
+        with theirs, open_append(log_path) as log:
             process = subprocess.Popen(
                 command,
                 pass_fds=(theirs.fileno(),),

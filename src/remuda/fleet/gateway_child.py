@@ -10,11 +10,10 @@ in a table.
 import asyncio
 import contextlib
 import enum
-import os
 import socket
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ import msgspec
 
 from remuda.fleet.errors import FleetError
 from remuda.fleet.pulse import Pulse
+from remuda.machine.files import open_append
 from remuda.machine.processes import name_signal
 
 COMMAND = (sys.executable, "-P", "-m", "remuda.gateway", "--fd")
@@ -161,7 +161,7 @@ class GatewayChild:
         self._listened.clear()
         ours, theirs = socket.socketpair()
         try:
-            with theirs, open_log(self._log_path) as log:
+            with theirs, open_append(self._log_path) as log:
                 self._process = await asyncio.create_subprocess_exec(
                     *self._command,
                     str(theirs.fileno()),
@@ -262,14 +262,3 @@ async def _lines(reader: asyncio.StreamReader) -> AsyncIterator[bytes]:
     with contextlib.suppress(ConnectionError):
         while line := await reader.readline():
             yield line
-
-
-@contextlib.contextmanager
-def open_log(path: Path) -> Iterator[int]:
-    """The log of a child process, opened to append; folders are made."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        yield handle
-    finally:
-        os.close(handle)

@@ -7,7 +7,6 @@ Stored data is read leniently: a record nobody can read is no record. Called by 
 """
 
 import contextlib
-import fcntl
 import json
 import os
 import time
@@ -18,6 +17,8 @@ from typing import Any
 
 from remuda.fleet.errors import FleetError, FleetRunningError
 from remuda.machine.errors import explain_os_error
+from remuda.machine.files import replace_file
+from remuda.machine.locks import hold_lock, is_locked
 from remuda.machine.processes import ProcessId, fetch_process_id, is_alive, stop_group
 
 RECORD_NAME = "fleet.json"
@@ -46,10 +47,7 @@ class FleetRecord:
 
 def write_record(folder: Path, record: FleetRecord) -> None:
     """Replace the record atomically."""
-    path = folder / RECORD_NAME
-    draft = path.with_suffix(f".{os.getpid()}")
-    draft.write_text(json.dumps(asdict(record), indent=1))
-    draft.replace(path)
+    replace_file(folder / RECORD_NAME, json.dumps(asdict(record), indent=1).encode(), durable=False)
 
 
 def read_record(folder: Path) -> FleetRecord | None:
@@ -75,33 +73,27 @@ def _parse_record(stored: dict[str, Any]) -> FleetRecord:
 
 @contextlib.contextmanager
 def claim_home(folder: Path) -> Iterator[None]:
-    """Be the one fleet of this home while the block runs; what a killed predecessor left is cleaned first."""
-    try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        lock = os.open(folder / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    except OSError as error:
-        raise explain_os_error(error) from error
-    try:
-        _take(lock, folder)
-        clean_leftovers(folder)
-        try:
-            yield
-        finally:
-            clean_leftovers(folder)
-    finally:
-        os.close(lock)
+    """Be the one fleet of this home while the block runs; what a killed predecessor left is removed first."""
 
-
-def _take(lock: int, folder: Path) -> None:
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+    def refuse() -> None:
         record = read_record(folder)
         who = f": process {record.pid} at {record.url}" if record else ""
         raise FleetRunningError(
             f"a fleet is already running{who}",
             "`remuda status` shows it, `remuda down` stops it; for a second one set another REMUDA_HOME",
-        ) from None
+        )
+
+    with contextlib.ExitStack() as held:
+        try:
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            held.enter_context(hold_lock(folder / LOCK_NAME, refuse))
+        except OSError as error:
+            raise explain_os_error(error) from error
+        clean_leftovers(folder)
+        try:
+            yield
+        finally:
+            clean_leftovers(folder)
 
 
 def clean_leftovers(folder: Path) -> None:
@@ -129,17 +121,7 @@ def _wait_for_exits(processes: Iterable[ProcessId]) -> list[ProcessId]:
 
 def is_claimed(folder: Path) -> bool:
     """Whether a fleet holds this home."""
-    try:
-        lock = os.open(folder / LOCK_NAME, os.O_RDWR | os.O_CLOEXEC)
-    except OSError:
-        return False
-    try:
-        fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(lock)
-    return False
+    return is_locked(folder / LOCK_NAME)
 
 
 def describe_self(url: str, files: tuple[str, ...], children: Mapping[str, ProcessId]) -> FleetRecord:

@@ -18,18 +18,22 @@ from msgspec.structs import replace
 from remuda import spec
 from remuda.engine.status import EngineState, EngineStatus
 from remuda.errors import RemudaError
-from remuda.fleet import control, events, figures, greeting, inspection, logsize, record, roster, wording
+from remuda.fleet import control, events, figures, greeting, inspection, record, roster, wording
 from remuda.fleet.gateway_child import COMMAND, GatewayChild, GatewayState, GatewayStatus
 from remuda.fleet.plan import FleetPlan
 from remuda.fleet.scrape import Scraper
 from remuda.fleet.snapshot import FleetSnapshot
 from remuda.gateway.access.tenant_store import TenantStore
 from remuda.machine import ports
+from remuda.machine.files import bound_file
 from remuda.machine.home import Home
 from remuda.machine.processes import ProcessId, fetch_process_id
 
 CUT_S = 10.0  # after a second Ctrl-C: SIGKILL and reaping take milliseconds, a loaded machine longer
 FOLLOWER_S = 2.0  # for `remuda down` to read the last events
+APPENDED_LOGS = ("gateway.log", "fleet.log")
+LOG_CHECK_S = 10.0  # at 1,000 requests/s a gateway writes 2 MB in that time
+LOG_LIMIT_BYTES = 64 * 1024 * 1024  # its predecessor may take as much again
 HOPELESS = frozenset({EngineState.FAILED, EngineState.STOPPED})
 NEVER_READY = HOPELESS | {EngineState.CRASH_LOOP}  # at the start: what dies again and again before it was ever ready
 SETTLED = NEVER_READY | {EngineState.READY}
@@ -130,7 +134,7 @@ class Supervisor:
         self._spawn(self._gateway.run())
         self._spawn(self._follow_tenants())
         self._spawn(figures.keep_telling(self._scraper.look, self._statuses.values, self._gateway.tell))
-        self._spawn(logsize.keep_bounded(self._home.logs / name for name in logsize.APPENDED))
+        self._spawn(self._bound_logs())
         self._opening = [self._spawn(self._open(model)) for model in self._plan.started]
         self._opening.append(self._spawn(self._welcome()))
 
@@ -262,6 +266,13 @@ class Supervisor:
                 # A gateway that asked for keys goes on asking when the last one is revoked: nothing opens by itself.
                 self._asks_for_keys = self._asks_for_keys or (bool(keys) and self._plan.settings.auth != "open")
                 self._push_table()
+
+    async def _bound_logs(self) -> None:
+        """Bound the logs that child processes append to themselves; engines' logs are rotated by engine.logfile."""
+        while True:
+            await asyncio.sleep(LOG_CHECK_S)
+            for name in APPENDED_LOGS:
+                await asyncio.to_thread(bound_file, self._home.logs / name, LOG_LIMIT_BYTES)
 
     def _on_gateway(self, status: GatewayStatus) -> None:
         self._emit(wording.describe_gateway(status, self.url))

@@ -11,6 +11,7 @@ import pytest
 from remuda.engine.inside import launch
 from remuda.engine.scratch import SHM_PREFIX_VARIABLE, own_scratch
 from remuda.machine import processes
+from remuda.machine.parent_death import PARENT_VARIABLE
 
 ENGINE = """\
 import multiprocessing, os, sys, time
@@ -35,7 +36,7 @@ async def start(folder: Path, method: str, parent: int, code: str = ENGINE, **en
         launch.__file__,
         "engine",
         method,
-        env={**os.environ, **env, "PYTHONPATH": str(folder), launch.PARENT_VARIABLE: str(parent)},
+        env={**os.environ, **env, "PYTHONPATH": str(folder), PARENT_VARIABLE: str(parent)},
         stdout=asyncio.subprocess.PIPE,
         start_new_session=True,
     )

@@ -1,42 +1,43 @@
-"""Starts vLLM's API server so that no process of it outlives the one that started it.
+"""Starts vLLM's API server so that no process of it outlives the process that started it.
 
-Runs under the engine's own interpreter, so it imports nothing of Remuda: `python -P launch.py MODULE FLAGS…`.
+The file runs under the engine's own interpreter as `python -P launch.py MODULE FLAGS…`. It cannot import Remuda there,
+so it loads machine/parent_death.py by its path.
 
-vLLM's core is a grandchild of Remuda, and vLLM leaves it running when the API process is killed. Every process here
-asks the kernel to be killed with its parent (PR_SET_PDEATHSIG): this one at once; the core and the workers when
-multiprocessing imports this file in them as `__mp_main__`, before anything of vLLM runs; forked ones by an at-fork
-hook. The signal follows the *thread* that started a process: Remuda starts engines from its main thread, and a child
-forked by another thread of ours is left alone.
+vLLM's engine core is a grandchild of Remuda, and vLLM leaves it running when the API process is killed. Therefore every
+process asks the kernel to be killed with its parent: the API process at once; the core and the workers when
+multiprocessing imports this file in them as `__mp_main__`, before any code of vLLM runs; forked processes through an
+at-fork hook. The kernel watches the *thread* that started a process: Remuda starts engines from its main thread, and
+children that another thread forks are left out.
 
-For the same reason nothing removes the semaphores and shared memory of a killed engine: they get a prefix here, by
-which Remuda finds them.
+A killed engine cannot remove its semaphores and shared memory. Their names get a prefix here, by which Remuda finds and
+removes them.
 """
 
-import ctypes
 import importlib
+import importlib.util
 import os
-import signal
 import sys
 import threading
+from pathlib import Path
+from types import ModuleType
 
-PR_SET_PDEATHSIG = 1
-PARENT_VARIABLE = "REMUDA_PARENT_PID"
 SHM_PREFIX_VARIABLE = "REMUDA_SHM_PREFIX"
 
 
-def die_with_parent() -> None:
-    """Ask for SIGKILL at the parent's death, and die now if it died before we asked."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0) != 0:
-        print(f"remuda: prctl failed with errno {ctypes.get_errno()}", file=sys.stderr)
-    expected = os.environ.get(PARENT_VARIABLE, "")
-    if expected.isdigit() and os.getppid() != int(expected):
-        os.kill(os.getpid(), signal.SIGKILL)
-    os.environ[PARENT_VARIABLE] = str(os.getpid())
+def load_parent_death() -> ModuleType:
+    """The module machine/parent_death.py, which depends on nothing but the standard library."""
+    path = Path(__file__).parents[2] / "machine" / "parent_death.py"
+    spec = importlib.util.spec_from_file_location("remuda_parent_death", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+die_with_parent = load_parent_death().die_with_parent
 
 
 def watch_forks() -> None:
-    """Do the same in children forked by the main thread; another thread may end long before its children should."""
+    """Tie children that the main thread forks too; another thread may end long before its children should."""
     forked_by_main: list[bool] = []
 
     def before() -> None:
@@ -50,10 +51,10 @@ def watch_forks() -> None:
 
 
 def name_shared_memory() -> None:
-    """Have multiprocessing begin the names of semaphores and shared memory with our prefix.
+    """Make multiprocessing begin the names of semaphores and shared memory with our prefix.
 
-    Neither has an interface for it; the names below are the same in Python 3.11 to 3.14, and a test holds them. A
-    process takes them over from the one that spawned it, but locks made while its modules are imported come before.
+    Neither has an interface for it. The names below are the same in Python 3.11 to 3.14, and a test checks them. A
+    spawned process inherits them, but locks that are made while its modules are imported come before that.
     """
     prefix = os.environ.get(SHM_PREFIX_VARIABLE)
     if not prefix:

@@ -6,14 +6,12 @@ renamed into place. Does not build anything; `install` does. Called by install, 
 """
 
 import contextlib
-import fcntl
 import hashlib
 import json
 import os
 import platform
 import shutil
 import sys
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib import resources
@@ -21,7 +19,9 @@ from pathlib import Path
 
 from remuda.engine.errors import InstallError
 from remuda.engine.install.variants import PYTHON_FALLBACK, PYTHONS
+from remuda.machine.files import replace_file
 from remuda.machine.home import Home
+from remuda.machine.locks import hold_lock, is_locked
 
 MARKER = "remuda-engine.json"
 PARTIAL = ".building-"
@@ -87,9 +87,7 @@ def write_marker(path: Path, version: str, variant: str, size_bytes: int) -> Non
         "size_bytes": size_bytes,
         "entries": sorted(entry.name for entry in site_packages(path, found).iterdir()),
     }
-    temporary = path / f"{MARKER}.tmp"
-    temporary.write_text(json.dumps(content), encoding="utf-8")
-    temporary.rename(path / MARKER)
+    replace_file(path / MARKER, json.dumps(content).encode())
 
 
 def read_installation(path: Path) -> Installation | None:
@@ -160,7 +158,7 @@ def _delete(path: Path) -> None:
 def find_abandoned(folder: Path) -> list[Path]:
     """What interrupted builds and removals left in the engines' folder; not what somebody works on now."""
     left = [entry for prefix in (PARTIAL, _REMOVED) for entry in folder.glob(f"{prefix}vllm-*") if entry.is_dir()]
-    return [entry for entry in left if not _is_locked(owner_of(entry))]
+    return [entry for entry in left if not is_locked(_lock_path(owner_of(entry)))]
 
 
 def owner_of(path: Path) -> Path:
@@ -171,36 +169,20 @@ def owner_of(path: Path) -> Path:
     return path
 
 
-def _is_locked(path: Path) -> bool:
-    try:
-        with path.with_name(f".{path.name}.lock").open("rb") as handle:
-            return not _try_lock(handle.fileno())
-    except OSError:
-        return False
+def _lock_path(path: Path) -> Path:
+    return path.with_name(f".{path.name}.lock")
 
 
 @contextlib.contextmanager
 def lock_environment(path: Path, on_wait: Callable[[], None]) -> Iterator[None]:
-    """Be the only one on this machine who builds or deletes it; the kernel frees the lock of a killed one.
+    """Be the only process of this machine that builds or deletes the environment at `path`.
 
-    `on_wait` is called once when somebody else holds it; what it raises ends the waiting.
+    `on_wait` is called once when another process does so now; what it raises ends the wait.
     """
-    lock_path = path.with_name(f".{path.name}.lock")
-    try:
-        handle = lock_path.open("w")
-    except OSError as error:
-        raise InstallError(f"{lock_path} cannot be written: {error.strerror}", "check who owns the folder") from error
-    with handle:
-        if not _try_lock(handle.fileno()):
-            on_wait()
-            while not _try_lock(handle.fileno()):
-                time.sleep(0.2)  # flock without waiting, so that Ctrl-C works
+    with contextlib.ExitStack() as held:
+        try:
+            held.enter_context(hold_lock(_lock_path(path), on_wait))
+        except OSError as error:
+            message = f"{_lock_path(path)} cannot be locked: {error.strerror}"
+            raise InstallError(message, "check who owns the folder") from error
         yield
-
-
-def _try_lock(descriptor: int) -> bool:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True

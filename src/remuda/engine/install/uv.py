@@ -17,10 +17,8 @@ from pathlib import Path
 from typing import Final
 
 from remuda.engine.errors import InstallError
-from remuda.engine.process import PARENT_VARIABLE
-from remuda.machine import processes
+from remuda.machine import parent_death, processes
 
-_TETHER: Final = Path(__file__).parents[1] / "inside" / "tether.py"
 _END_S: Final = 10.0
 """How long the kernel may take to end a killed uv: it writes gigabytes, and disk I/O is finished first."""
 
@@ -106,11 +104,11 @@ def run_uv(uv: Path, arguments: Sequence[str], on_line: Callable[[str], None], e
 def _start(uv: Path, arguments: Sequence[str], env: Mapping[str, str]) -> subprocess.Popen[str]:
     try:
         return subprocess.Popen(
-            [sys.executable, "-IS", str(_TETHER), str(uv), *arguments],
+            [sys.executable, "-IS", parent_death.__file__, str(uv), *arguments],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             stdin=subprocess.DEVNULL,
-            env={**env, PARENT_VARIABLE: str(os.getpid())},
+            env={**env, parent_death.PARENT_VARIABLE: str(os.getpid())},
             text=True,
             errors="replace",
             process_group=0,

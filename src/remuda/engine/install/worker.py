@@ -6,7 +6,6 @@ The child ends when it is told to, or when its parent dies. The kernel ends the 
 
 import asyncio
 import contextlib
-import ctypes
 import json
 import os
 import signal
@@ -19,16 +18,16 @@ from remuda.engine.errors import InstallError
 from remuda.engine.install.build import Progress
 from remuda.engine.install.installation import Installation
 from remuda.engine.install.installer import find_installation, install_engine
+from remuda.machine import parent_death
 from remuda.machine.errors import explain_os_error
 from remuda.machine.home import Home
 
-_PR_SET_PDEATHSIG = 1
 _LEAVE_S = 5.0  # between asking the child to go and killing its group
 
 
 async def install(home: Home, version: str, variant: str | None, report: Callable[[Progress], None]) -> Installation:
     """The installation of `version`, made if it is missing. Cancelling it stops the installer."""
-    order = json.dumps({"version": version, "variant": variant, "parent": os.getpid()})
+    order = json.dumps({"version": version, "variant": variant})
     child = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
@@ -36,6 +35,7 @@ async def install(home: Home, version: str, variant: str | None, report: Callabl
         order,
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
+        env={**os.environ, parent_death.PARENT_VARIABLE: str(os.getpid())},
         start_new_session=True,
     )
     try:
@@ -76,10 +76,8 @@ async def _end(child: asyncio.subprocess.Process) -> None:
 
 def main(order: dict[str, Any]) -> int:
     """The child: install, telling each step as one JSON line."""
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
+    parent_death.die_with_parent(signal.SIGTERM)
     signal.signal(signal.SIGTERM, _stop)
-    if os.getppid() != order["parent"]:
-        return 1
 
     def tell(message: dict[str, Any]) -> None:
         print(json.dumps(message), flush=True)
