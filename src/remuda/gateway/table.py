@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal
 import msgspec
 
 from remuda.gateway.errors import GatewayError
+from remuda.machine.secrets import read_secret
 
 if TYPE_CHECKING:
     from remuda import spec
@@ -137,32 +138,8 @@ def _endpoint_of(endpoint_id: str, endpoint: "spec.EndpointSpec", served_name: s
         port=port,
         tls=tls,
         path_prefix=url.path.rstrip("/"),
-        api_key=None if endpoint.api_key is None else read_secret(endpoint.api_key),
+        api_key=None if endpoint.api_key is None else read_secret(endpoint.api_key, f"endpoint {endpoint_id}: apiKey"),
         upstream_model=endpoint.model or served_name,
-    )
-
-
-def read_secret(ref: "spec.SecretRef") -> str:
-    """The secret a reference names on this machine."""
-    import os
-    from pathlib import Path
-
-    if ref.env is not None:
-        value = os.environ.get(ref.env, "").strip()
-        if not value:
-            raise GatewayError(
-                f"the environment variable {ref.env} is empty or not set", "it should hold an engine's API key"
-            )
-        return value
-    if ref.file is not None:
-        try:
-            return Path(ref.file).read_text().strip()
-        except OSError as error:
-            raise GatewayError(
-                f"cannot read {ref.file}: {error.strerror}", "it should hold an engine's API key"
-            ) from error
-    raise GatewayError(
-        f"the Kubernetes Secret {ref.secret} cannot be read from here", "use env or file outside a cluster"
     )
 
 

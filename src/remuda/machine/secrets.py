@@ -6,12 +6,15 @@ The module does not know what a secret is for; the caller says which field of wh
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from remuda import spec
 from remuda.machine.errors import SecretError
 
+if TYPE_CHECKING:
+    from remuda import spec
 
-def read_secret(reference: spec.SecretRef, place: str, environ: Mapping[str, str] | None = None) -> str:
+
+def read_secret(reference: "spec.SecretRef", place: str, environ: Mapping[str, str] | None = None) -> str:
     """The secret that `reference` names; SecretError says which reference (`place`) cannot be read, and why."""
     env = os.environ if environ is None else environ
     if reference.env is not None:

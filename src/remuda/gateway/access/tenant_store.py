@@ -8,13 +8,9 @@ It does not know where the file lies (the caller passes the path), nor what a re
 `remuda tenant`, and by `fleet` and `remuda gateway`, which put the keys into the gateway's Table.
 """
 
-import contextlib
-import fcntl
 import logging
-import os
 import re
-import secrets
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -25,6 +21,8 @@ from msgspec.structs import replace
 from remuda.gateway.access.keys import ANONYMOUS, hash_key, make_key, parse_hash
 from remuda.gateway.errors import GatewayError
 from remuda.gateway.table import KeyRecord
+from remuda.machine.files import replace_file
+from remuda.machine.locks import hold_lock
 
 FORMAT = 1
 """Grows when an older Remuda could not read the file any more."""
@@ -196,10 +194,12 @@ class TenantStore:
     def _change(self, change: Callable[[tuple[StoredTenant, ...]], tuple[StoredTenant, ...]]) -> None:
         """Read, change and replace the file while no other process does."""
         try:
-            with _lock(self.path):
+            self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            # The lock is on a file of its own, because the store itself is replaced.
+            with hold_lock(self.path.with_name(self.path.name + ".lock")):
                 tenants = sorted(change(self.read()), key=lambda tenant: tenant.name)
                 data = msgspec.json.format(msgspec.json.encode(_File(FORMAT, tuple(tenants))), indent=2)
-                _replace_file(self.path, data + b"\n")
+                replace_file(self.path, data + b"\n")
         except OSError as error:
             raise TenantStoreError(f"cannot change {self.path}: {error.strerror}") from error
 
@@ -254,40 +254,6 @@ def _parse_file(data: bytes, path: Path) -> tuple[StoredTenant, ...]:
 
 class _Version(msgspec.Struct):
     version: int
-
-
-@contextlib.contextmanager
-def _lock(path: Path) -> Iterator[None]:
-    """Only one process at a time; the lock ends with its holder, however that ends.
-
-    On a file of its own: the store itself is replaced, and a lock on what was replaced locks nothing.
-    """
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    descriptor = os.open(path.with_name(path.name + ".lock"), os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
-
-
-def _replace_file(path: Path, data: bytes) -> None:
-    aside = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
-    descriptor = os.open(aside, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        aside.replace(path)
-    except BaseException:  # half a file is removed whatever interrupted it
-        aside.unlink(missing_ok=True)
-        raise
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
 
 
 def render_tenant(tenant: StoredTenant) -> str:

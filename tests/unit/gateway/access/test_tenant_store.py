@@ -7,7 +7,6 @@ import stat
 import pytest
 
 from remuda import spec
-from remuda.gateway.access import tenant_store
 from remuda.gateway.access.keys import KeyRefusal, KeyRing, hash_key
 from remuda.gateway.access.tenant_store import KEEP_EXPIRED_S, MOST_KEYS, TenantStore, TenantStoreError, render_tenant
 
@@ -185,7 +184,7 @@ def test_a_failed_write_leaves_the_old_file_and_no_rubbish(store, monkeypatch):
     def fail(_descriptor: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(tenant_store.os, "fsync", fail)
+    monkeypatch.setattr("os.fsync", fail)
     with pytest.raises(TenantStoreError, match="No space left on device"):
         store.create("beta", (), None, NOW_S)
     assert store.path.read_bytes() == before
