@@ -14,7 +14,7 @@ from remuda.engine.install.installation import Installation
 from remuda.engine.install.installer import install_engine
 from remuda.engine.plan import EnginePlan, plan_engine
 from remuda.engine.status import EngineStatus
-from remuda.engine.supervise import Engine, SuperviseSettings
+from remuda.engine.supervisor import EngineSupervisor, SupervisorSettings
 from remuda.machine import processes
 from remuda.machine.home import Home
 from remuda.machine.ports import pick_free_port
@@ -60,7 +60,7 @@ def adapters(small_model: Path) -> dict[str, Path]:
 async def launch(home: Home, installation: Installation, launch_plan: Callable[..., Running]) -> Callable[..., Running]:
     """Start an engine for a model file."""
 
-    def start(model: spec.Model, replica: int = 0, settings: SuperviseSettings | None = None) -> Running:
+    def start(model: spec.Model, replica: int = 0, settings: SupervisorSettings | None = None) -> Running:
         return launch_plan(
             plan_engine(model, replica, pick_free_port(), installation, home), model.served_name, settings
         )
@@ -73,9 +73,9 @@ async def launch_plan() -> AsyncIterator[Callable[..., Running]]:
     """Start engines; whatever still runs at the end is stopped, and nothing may be left."""
     started: list[Running] = []
 
-    def start(plan: EnginePlan, name: str, settings: SuperviseSettings | None = None) -> Running:
+    def start(plan: EnginePlan, name: str, settings: SupervisorSettings | None = None) -> Running:
         history: list[EngineStatus] = []
-        started.append(Running(Engine(plan, history.append, settings), history, name))
+        started.append(Running(EngineSupervisor(plan, history.append, settings), history, name))
         return started[-1]
 
     yield start

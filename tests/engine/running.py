@@ -11,7 +11,7 @@ import httpx
 from remuda import spec
 from remuda.engine.install.installation import Installation
 from remuda.engine.status import EngineState, EngineStatus
-from remuda.engine.supervise import Engine
+from remuda.engine.supervisor import EngineSupervisor
 
 START_S = 300.0
 """Longest wait for a start here: 20 s on an idle machine, several times that on a busy one."""
@@ -53,7 +53,7 @@ async def poll(condition: Callable[[], object], seconds: float) -> None:
 class Running:
     """A supervised engine, its history, and a client."""
 
-    def __init__(self, engine: Engine, history: list[EngineStatus], name: str) -> None:
+    def __init__(self, engine: EngineSupervisor, history: list[EngineStatus], name: str) -> None:
         self.engine = engine
         self.history = history
         self.name = name

@@ -8,17 +8,17 @@ import pytest
 import pytest_asyncio
 from tests.engine.running import Running, make_document, make_model, poll
 
-from remuda.engine.backoff import BackoffSettings
+from remuda.engine.diagnosis.hangs import WatchSettings
+from remuda.engine.restarts import BackoffSettings
 from remuda.engine.scratch import SHM_PREFIX_VARIABLE
 from remuda.engine.status import EngineState, EngineStatus
-from remuda.engine.supervise import SuperviseSettings
-from remuda.engine.watch import WatchSettings
+from remuda.engine.supervisor import SupervisorSettings
 from remuda.machine import processes
 from remuda.policy.hung import HungLimits
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 FROZEN_S = 3.0
-QUICK = SuperviseSettings(
+QUICK = SupervisorSettings(
     backoff=BackoffSettings(first_s=0.2),
     watch=WatchSettings(sample_s=0.5, probe_every_s=1.0, probe_timeout_s=2.0, limits=HungLimits(frozen_s=FROZEN_S)),
 )

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from remuda.engine.errors import EngineError
-from remuda.engine.logfile import EngineLog
+from remuda.engine.log import EngineLog
 from remuda.machine import processes
 from remuda.machine.parent_death import PARENT_VARIABLE
 

@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from remuda import spec
+from remuda.engine.download import FetchJob, run_fetch
 from remuda.engine.errors import WeightsError
-from remuda.engine.fetching import FetchJob, run_fetch
 from remuda.engine.install.build import Progress, ProgressCallback
 from remuda.engine.install.installation import Installation
 from remuda.machine.files import replace_file

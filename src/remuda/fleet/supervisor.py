@@ -40,7 +40,7 @@ SETTLED = NEVER_READY | {EngineState.READY}
 
 
 class EngineHandle(Protocol):
-    """One replica, as `engine.supervise.Engine` is."""
+    """One replica, as `engine.supervisor.EngineSupervisor` is."""
 
     @property
     def status(self) -> EngineStatus:
@@ -268,7 +268,7 @@ class Supervisor:
                 self._push_table()
 
     async def _bound_logs(self) -> None:
-        """Bound the logs that child processes append to themselves; engines' logs are rotated by engine.logfile."""
+        """Bound the logs that child processes append to themselves; engines' logs are rotated by engine.log."""
         while True:
             await asyncio.sleep(LOG_CHECK_S)
             for name in APPENDED_LOGS:

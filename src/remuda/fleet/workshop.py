@@ -16,7 +16,7 @@ from remuda.engine.install.inventory import describe_unused, list_environments
 from remuda.engine.install.variants import has_nvidia_gpu
 from remuda.engine.plan import plan_engine, wants_gpu
 from remuda.engine.status import EngineStatus
-from remuda.engine.supervise import Engine
+from remuda.engine.supervisor import EngineSupervisor
 from remuda.engine.weights import fetch_weights
 from remuda.fleet import events
 from remuda.machine.home import Home
@@ -43,9 +43,9 @@ class EngineWorkshop:
         for note in plan_engine(model, 0, 0, installation, self._home).notes:
             self._tell_once(f"{model.name}: {note}", emit)
 
-    def build(self, model: spec.Model, replica: int, port: int, observer: Observer) -> Engine:
+    def build(self, model: spec.Model, replica: int, port: int, observer: Observer) -> EngineSupervisor:
         """One replica, not yet started."""
-        return Engine(plan_engine(model, replica, port, self._installed[model.name], self._home), observer)
+        return EngineSupervisor(plan_engine(model, replica, port, self._installed[model.name], self._home), observer)
 
     async def _install(self, model: spec.Model, emit: events.Emit) -> Installation:
         version = model.spec.engine.version

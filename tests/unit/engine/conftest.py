@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from remuda.engine.plan import EnginePlan
-from remuda.engine.question import token_question
+from remuda.engine.plan import EnginePlan, token_question
 from remuda.machine.ports import pick_free_port
 
 FAKE = Path(__file__).with_name("fake_engine.py")

@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from remuda.engine.probe import NotAnsweredError, Probe
+from remuda.engine.diagnosis.probe import NotAnsweredError, Probe
 
 POLL_S = 0.1
 """Between two looks while nobody listens yet; a look costs a refused connection."""

@@ -7,8 +7,8 @@ import pytest
 
 from remuda import spec
 from remuda.engine import weights
+from remuda.engine.download import FetchJob, run_fetch
 from remuda.engine.errors import WeightsError
-from remuda.engine.fetching import FetchJob, run_fetch
 from remuda.engine.inside import fetch
 from remuda.machine.home import Home
 

@@ -4,7 +4,7 @@ import signal
 
 import pytest
 
-from remuda.engine.deaths import Ending, explain_death, last_meaningful_line
+from remuda.engine.diagnosis.deaths import Ending, explain_death, last_meaningful_line
 
 CORE_FAILED = """\
 (EngineCore pid=2) ERROR 11-21 10:47:06 [core.py:900] Traceback (most recent call last):

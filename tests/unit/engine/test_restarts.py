@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from remuda.engine.backoff import BackoffSettings, wait_s
+from remuda.engine.restarts import BackoffSettings, wait_s
 
 SETTINGS = BackoffSettings()
 

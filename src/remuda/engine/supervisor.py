@@ -16,18 +16,18 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
-from remuda.engine.backoff import BackoffSettings, wait_s
-from remuda.engine.deaths import Death, Ending, explain_death
+from remuda.engine.diagnosis.deaths import Death, Ending, explain_death
+from remuda.engine.diagnosis.hangs import Watch, WatchSettings
+from remuda.engine.diagnosis.probe import Probe
+from remuda.engine.diagnosis.readiness import WrongNamesError, wait_until_ready
+from remuda.engine.diagnosis.stages import Sighting, Stage, later, parse_line
 from remuda.engine.errors import EngineError
-from remuda.engine.logfile import EngineLog
+from remuda.engine.log import EngineLog
 from remuda.engine.plan import EnginePlan
-from remuda.engine.probe import Probe
 from remuda.engine.process import Command, EngineProcess
-from remuda.engine.readiness import WrongNamesError, wait_until_ready
+from remuda.engine.restarts import BackoffSettings, wait_s
 from remuda.engine.scratch import own_scratch
-from remuda.engine.stages import Sighting, Stage, later, parse_line
 from remuda.engine.status import EngineState, EngineStatus
-from remuda.engine.watch import Watch, WatchSettings
 from remuda.machine.ports import pick_free_port
 
 PORT_ATTEMPTS = 5
@@ -37,7 +37,7 @@ DRAIN_GRACE_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
-class SuperviseSettings:
+class SupervisorSettings:
     """Timing of one supervisor; the defaults suit real engines, tests shorten them."""
 
     backoff: BackoffSettings = field(default_factory=BackoffSettings)
@@ -59,15 +59,15 @@ class _Run:
     """Why we ended it ourselves."""
 
 
-class Engine:
+class EngineSupervisor:
     """One supervised replica."""
 
     def __init__(
-        self, plan: EnginePlan, observer: Observer = lambda _: None, settings: SuperviseSettings | None = None
+        self, plan: EnginePlan, observer: Observer = lambda _: None, settings: SupervisorSettings | None = None
     ) -> None:
         self._plan = plan
         self._observer = observer
-        self._settings = settings or SuperviseSettings()
+        self._settings = settings or SupervisorSettings()
         self._log = EngineLog(plan.log_path, plan.secrets, self._read_line)
         self._run: _Run | None = None
         self._deaths_in_row = 0
@@ -284,4 +284,4 @@ def _with_hint(death: Death) -> str:
     return f"{death.reason} ({death.hint})" if death.hint else death.reason
 
 
-__all__ = ["Engine", "EngineError", "Observer", "SuperviseSettings"]
+__all__ = ["EngineError", "EngineSupervisor", "Observer", "SupervisorSettings"]

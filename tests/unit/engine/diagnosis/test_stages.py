@@ -4,7 +4,7 @@ import itertools
 
 import pytest
 
-from remuda.engine.stages import Sighting, Stage, later, parse_line
+from remuda.engine.diagnosis.stages import Sighting, Stage, later, parse_line
 
 LINES = {
     "arguments": (

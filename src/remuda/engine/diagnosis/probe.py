@@ -15,7 +15,7 @@ from typing import Any
 
 import httpx
 
-from remuda.engine.question import TokenQuestion
+from remuda.engine.plan import TokenQuestion
 from remuda.vllm.metrics import EngineMetrics, parse_metrics
 
 METRICS_TIMEOUT_S = 5.0

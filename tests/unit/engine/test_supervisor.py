@@ -10,15 +10,15 @@ from pathlib import Path
 
 import pytest
 
-from remuda.engine.backoff import BackoffSettings
-from remuda.engine.logfile import EngineLog
+from remuda.engine.diagnosis.hangs import WatchSettings
+from remuda.engine.log import EngineLog
 from remuda.engine.process import Command, EngineProcess
+from remuda.engine.restarts import BackoffSettings
 from remuda.engine.status import EngineState, EngineStatus
-from remuda.engine.supervise import Engine, SuperviseSettings
-from remuda.engine.watch import WatchSettings
+from remuda.engine.supervisor import EngineSupervisor, SupervisorSettings
 from remuda.machine import processes
 
-QUICK = SuperviseSettings(BackoffSettings(first_s=0.01, longest_s=0.05), WatchSettings(sample_s=0.05))
+QUICK = SupervisorSettings(BackoffSettings(first_s=0.01, longest_s=0.05), WatchSettings(sample_s=0.05))
 
 
 class Life:
@@ -27,7 +27,7 @@ class Life:
     def __init__(self, plan, settings=QUICK) -> None:
         self.said: list[EngineStatus] = []
         self._changed = asyncio.Event()
-        self.engine = Engine(plan, self._hear, settings)
+        self.engine = EngineSupervisor(plan, self._hear, settings)
         self.task = asyncio.create_task(self.engine.run())
 
     def _hear(self, status: EngineStatus) -> None:
@@ -200,7 +200,7 @@ async def test_draining_ends_by_itself_and_is_bounded(make_plan):
 
 
 async def test_an_engine_that_never_drains_is_ended_after_the_limit(make_plan, monkeypatch):
-    monkeypatch.setattr("remuda.engine.supervise.DRAIN_GRACE_S", 0.1)
+    monkeypatch.setattr("remuda.engine.supervisor.DRAIN_GRACE_S", 0.1)
     async with living(make_plan("never-drains", drain_timeout_s=0.1)) as life:
         await life.until(EngineState.READY)
         async with asyncio.timeout(5):
@@ -222,7 +222,7 @@ async def test_stopping_works_at_any_moment(make_plan, when):
 
 
 async def test_an_engine_that_was_never_started_can_be_drained_and_stopped(make_plan):
-    engine = Engine(make_plan("serves"))
+    engine = EngineSupervisor(make_plan("serves"))
     await engine.drain()
     await engine.stop()
     assert engine.status.state is EngineState.STOPPED
@@ -305,7 +305,7 @@ async def refuse(*_, **__):
 
 async def test_the_wall_clock_decides_nothing(make_plan, monkeypatch):
     settings = dataclasses.replace(QUICK, backoff=BackoffSettings(first_s=0.01, longest_s=0.05, good_run_s=0.1))
-    monkeypatch.setattr("remuda.engine.supervise.time.time", lambda: 0.0)
+    monkeypatch.setattr("remuda.engine.supervisor.time.time", lambda: 0.0)
     async with living(make_plan("dies-after-ready"), settings) as life:
         await life.until_that(lambda status: status.restarts >= 4)
         assert EngineState.CRASH_LOOP not in life.states

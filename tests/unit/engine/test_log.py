@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from remuda.engine import logfile
-from remuda.engine.logfile import EngineLog
+from remuda.engine import log as engine_log
+from remuda.engine.log import EngineLog
 from remuda.gateway.access.keys import make_key
 
 
@@ -35,7 +35,7 @@ def test_chunks_may_be_cut_anywhere(tmp_path_factory, cuts):
 
 
 def test_files_are_rotated_and_never_take_more_than_their_bound(tmp_path, monkeypatch):
-    monkeypatch.setattr(logfile, "MAX_FILE_BYTES", 100)
+    monkeypatch.setattr(engine_log, "MAX_FILE_BYTES", 100)
     log = EngineLog(tmp_path / "a.log")
     for number in range(100):
         log.write(f"line {number:04}\n".encode())
@@ -80,7 +80,7 @@ def test_an_endless_line_is_cut(tmp_path):
     for _ in range(20):
         log.write(b"x" * 4096)
     log.close()
-    assert max(map(len, seen)) <= logfile.MAX_LINE_BYTES
+    assert max(map(len, seen)) <= engine_log.MAX_LINE_BYTES
 
 
 def test_a_log_that_cannot_be_written_does_not_stop_the_engine(tmp_path):
@@ -92,7 +92,7 @@ def test_a_log_that_cannot_be_written_does_not_stop_the_engine(tmp_path):
 
 
 def test_a_rotation_that_fails_loses_lines_and_nothing_else(tmp_path, monkeypatch):
-    monkeypatch.setattr(logfile, "MAX_FILE_BYTES", 20)
+    monkeypatch.setattr(engine_log, "MAX_FILE_BYTES", 20)
     log = EngineLog(tmp_path / "a.log")
     log.write(b"a line of this log\n")
     with monkeypatch.context() as full:

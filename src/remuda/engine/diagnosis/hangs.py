@@ -7,7 +7,7 @@ engine; `policy.hung` decides. Does not end anything. Called by `supervise`.
 import asyncio
 from dataclasses import dataclass, field
 
-from remuda.engine.probe import NotAnsweredError, Probe
+from remuda.engine.diagnosis.probe import NotAnsweredError, Probe
 from remuda.engine.process import EngineProcess
 from remuda.policy.hung import Hung, HungLimits, Sample, decide_hung, keep_samples
 
