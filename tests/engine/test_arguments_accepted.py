@@ -12,9 +12,15 @@ from tests.unit.vllm.models import CASES
 from remuda.vllm.arguments import render_arguments
 
 
-@pytest.mark.req("E1", level="validated")
-@pytest.mark.req("E5", level="validated")
-@pytest.mark.req("E6", level="validated")
+@pytest.mark.req(
+    "E1.settings",
+    "E2.settings",
+    "E4.prefix-cache-off",
+    "E5.settings",
+    "E6.settings",
+    level="validated",
+    on="vLLM's argument parser",
+)
 def test_vllms_own_parser_takes_every_command_line(installation, tmp_path):
     template = tmp_path / "chat.jinja"
     template.write_text("{{ messages }}", encoding="utf-8")

@@ -53,6 +53,7 @@ def fresh_home(home, tmp_path):
     return type(home)(home.engines, tmp_path / "weights", home.cache, tmp_path / "state", tmp_path / "logs")
 
 
+@pytest.mark.req("E8.hub-mirror", level="double")
 async def test_a_pinned_revision_is_downloaded_once_with_progress_in_bytes(hub, fresh_home, installation):
     seen: list[Progress] = []
     paths = await fetch_weights(make_hf_model(), installation, fresh_home, seen.append)
@@ -66,6 +67,7 @@ async def test_a_pinned_revision_is_downloaded_once_with_progress_in_bytes(hub, 
     assert len(hub.requests) == asked
 
 
+@pytest.mark.req("E8.hub-mirror", level="double")
 async def test_a_connection_cut_in_the_middle_of_a_file_goes_on_from_there(hub, fresh_home, installation):
     hub.cut_after_bytes = [25_000_000]
     paths = await fetch_weights(make_hf_model(), installation, fresh_home)
@@ -94,6 +96,7 @@ async def test_a_killed_download_is_taken_up_where_it_ended(hub, fresh_home, ins
     assert not (folder / ".partial").exists()
 
 
+@pytest.mark.req("E8.hub-mirror", level="double")
 async def test_a_damaged_file_is_refused_by_its_checksum(hub, fresh_home, installation):
     hub.repositories[NAME].digest = "0" * 64
     with pytest.raises(WeightsError, match="arrived damaged"):

@@ -22,7 +22,7 @@ async def cramped(launch, small_model):
     return running
 
 
-@pytest.mark.req("E3")
+@pytest.mark.req("E3.preempted", level="run", on="vLLM")
 async def test_preemption_loses_no_request_and_changes_no_answer(cramped):
     prompts = [f"Question number {index}: what then?" for index in range(8)]
     fields = {"max_tokens": 150, "ignore_eos": True}

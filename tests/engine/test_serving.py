@@ -28,7 +28,7 @@ def listening_addresses() -> list[str]:
     return [fields[1] for fields in lines if fields[3] == "0A"]
 
 
-@pytest.mark.req("E1")
+@pytest.mark.req("E1.read-back", level="run", on="vLLM")
 async def test_a_ready_engine_states_its_kv_tokens_context_length_and_version(shared, adapters):
     status = shared.status
     blocks = await shared.metric("vllm:cache_config_info")
@@ -77,7 +77,7 @@ async def test_every_forwarded_route_of_a_generating_model_exists_in_the_engine(
                 assert answer.status_code not in (404, 405), route.path
 
 
-@pytest.mark.req("E4")
+@pytest.mark.req("E4.prefix-cache", level="run", on="vLLM")
 async def test_a_repeated_prompt_hits_the_prefix_cache(shared):
     await shared.complete(LONG)
     hits = await shared.metric("vllm:prefix_cache_hits_total")
@@ -86,19 +86,17 @@ async def test_a_repeated_prompt_hits_the_prefix_cache(shared):
     assert again["usage"]["prompt_tokens_details"]["cached_tokens"] >= 32
 
 
-@pytest.mark.req("E4")
 async def test_n_gives_that_many_answers(shared):
     answer = await shared.complete("Once", n=3, temperature=1.0, seed=1)
     assert [choice["index"] for choice in answer["choices"]] == [0, 1, 2]
 
 
-@pytest.mark.req("E4")
 async def test_beam_search_finds_an_answer_for_each_beam(shared):
     answer = await shared.complete("Once", n=2, use_beam_search=True, max_tokens=8)
     assert len({choice["text"] for choice in answer["choices"]}) == 2
 
 
-@pytest.mark.req("E4")
+@pytest.mark.req("E4.mixed-batch", level="run", on="vLLM")
 async def test_greedy_seeded_and_beam_requests_share_a_batch_without_touching_each_other(shared):
     alone = await shared.text("Hello there", max_tokens=40)
     mixed = await asyncio.gather(
@@ -110,7 +108,7 @@ async def test_greedy_seeded_and_beam_requests_share_a_batch_without_touching_ea
     assert mixed[0] == mixed[3] == alone
 
 
-@pytest.mark.req("E2")
+@pytest.mark.req("E2.late-request", level="run", on="vLLM")
 async def test_a_late_request_joins_a_running_batch_and_ends_first(shared):
     body = {"model": "small", "prompt": "Tell", "max_tokens": 1500, "ignore_eos": True, "stream": True}
     order: list[str] = []
@@ -136,7 +134,7 @@ async def test_a_late_request_joins_a_running_batch_and_ends_first(shared):
     assert order == ["late", "early"]
 
 
-@pytest.mark.req("E6")
+@pytest.mark.req("E6.adapters", level="run", on="vLLM")
 async def test_an_adapter_is_asked_for_by_its_name_and_answers_differently(shared, adapters):
     question = "What is a gateway?"
     base = await shared.chat(question, model="small")

@@ -26,7 +26,7 @@ def bearer(key: str) -> bytes:
     return b"authorization: Bearer %b\r\n" % key.encode()
 
 
-@pytest.mark.req("G3")
+@pytest.mark.req("G3.keys", level="double")
 @pytest.mark.parametrize(
     ("headers", "status", "code"),
     [
@@ -56,6 +56,7 @@ async def test_refused_before_the_body_is_read(site):
     assert await wire.closed() == b""
 
 
+@pytest.mark.req("G3.expiry", level="double")
 async def test_expired_and_disabled_keys_are_refused(site):
     record = KeyRecord(hash_key(KEY), "blue", "k1")
     with_keys(site, replace(record, expires_s=time.time() - 1))
@@ -72,6 +73,7 @@ async def test_revoked_key_is_refused_on_a_kept_connection_at_once(site):
     assert (await wire.ask(complete(headers=bearer(KEY)))).status == 401
 
 
+@pytest.mark.req("G3.expiry", level="double")
 async def test_expiry_is_honoured_on_a_kept_connection(site, monkeypatch):
     monkeypatch.setattr("remuda.gateway.app._TRUST_S", 0.0)
     with_keys(site, KeyRecord(hash_key(KEY), "blue", "k1", expires_s=time.time() + 3600))
@@ -91,6 +93,7 @@ async def test_same_head_with_another_key_is_another_caller(site):
     assert (await wire.ask(complete(headers=bearer(KEY)))).status == 200
 
 
+@pytest.mark.req("G3.allowed-models", level="double")
 @pytest.mark.parametrize("named", ["m", "gpt-4", "other"])
 async def test_tenant_uses_its_models_only(site, named):
     with_keys(site, KeyRecord(hash_key(KEY), "blue", "k1", models=(named,)), aliases=("gpt-4",))
@@ -125,6 +128,7 @@ async def test_mode_open_asks_nobody(sites):
         assert (await site.ask(complete())).status == 200
 
 
+@pytest.mark.req("G3.exposure", level="double")
 async def test_network_address_without_keys_is_refused():
     with pytest.raises(GatewayError, match=r"refusing to listen on 0\.0\.0\.0"):
         async with open_site(host="0.0.0.0"):
@@ -153,7 +157,7 @@ def certificate(tmp_path_factory):
     return folder, context
 
 
-@pytest.mark.req("G3")
+@pytest.mark.req("G3.tls", level="double")
 async def test_tls_serves_answers_and_streams(sites, certificate):
     folder, context = certificate
     async with sites(tls_cert_file=str(folder / "cert.pem"), tls_key_file=str(folder / "key.pem")) as site:

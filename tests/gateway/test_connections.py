@@ -129,6 +129,7 @@ async def test_head_has_the_headers_of_get_and_no_body(site, path):
         assert head.headers["content-length"] == full.headers["content-length"]
 
 
+@pytest.mark.req("G3.body-limit", level="double")
 async def test_too_large_body_is_refused_before_it_is_sent(sites):
     async with sites(body_bytes=1000) as site:
         wire = await site.open()
@@ -140,6 +141,7 @@ async def test_too_large_body_is_refused_before_it_is_sent(sites):
         assert await wire.closed() == b""
 
 
+@pytest.mark.req("G3.body-limit", level="double")
 async def test_too_large_chunked_body_is_refused_while_it_comes(sites):
     async with sites(body_bytes=1000) as site:
         wire = await site.open()

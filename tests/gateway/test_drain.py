@@ -195,7 +195,6 @@ async def test_process_refuses_nonsense_from_its_parent(child):
     assert await child.end() == 1
 
 
-@pytest.mark.req("G7", level="run")
 async def test_process_listens_soon_after_its_start():
     began = time.monotonic()
     child = await Child.start()

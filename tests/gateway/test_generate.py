@@ -20,7 +20,7 @@ async def _echo(reply):
     await reply.answer(completion(reply.request.json["prompt"].upper()))
 
 
-@pytest.mark.req("A2")
+@pytest.mark.req("A2.defaults", level="double")
 async def test_generate_has_its_defaults_and_answers_text_and_tokens(site):
     response = await site.ask(generate())
     assert response.json["generated_text"] == "hello"
@@ -32,7 +32,6 @@ async def test_generate_has_its_defaults_and_answers_text_and_tokens(site):
     }  # fmt: skip
 
 
-@pytest.mark.req("A2")
 async def test_engine_is_told_json_whatever_curl_calls_it(site):
     asked = generate().replace(b"application/json", b"application/x-www-form-urlencoded")
     assert (await site.ask(asked)).status == 200
@@ -56,7 +55,7 @@ async def test_stream_whose_length_the_engine_says_is_framed_anew(site):
     assert (await wire.ask(generate())).json["generated_text"] == "HI"
 
 
-@pytest.mark.req("A2")
+@pytest.mark.req("A2.answer", level="double")
 async def test_generate_streams(site):
     response = await site.ask(generate(stream=True))
     events = [json.loads(line[6:]) for line in response.body.decode().split("\n\n") if line.startswith("data: {")]
@@ -101,6 +100,7 @@ async def test_stream_that_makes_no_sense_ends_with_an_error(site):
     assert site.outcomes == {"stream_broken": 1}
 
 
+@pytest.mark.req("A2.refusals", level="double")
 @pytest.mark.parametrize(
     ("fields", "status"),
     [({"prompt": 1}, 400), ({"max_tokens": 0}, 400), ({"unknown": 1}, 400), ({"model": "nope"}, 404)],
@@ -122,7 +122,7 @@ async def test_generate_relays_an_engines_refusal(site):
     assert site.outcomes == {"rejected_by_engine": 1}
 
 
-@pytest.mark.req("A3")
+@pytest.mark.req("A3.order", level="double")
 async def test_batch_answers_in_order_and_each_with_its_own_parameters(site):
     async def slow_first(reply):
         if reply.request.json["prompt"] == "p0":
@@ -136,7 +136,7 @@ async def test_batch_answers_in_order_and_each_with_its_own_parameters(site):
     assert sent == {f"p{n}": n + 1 for n in range(5)}
 
 
-@pytest.mark.req("A3")
+@pytest.mark.req("A3.bad-entry", level="double")
 async def test_bad_entry_of_a_batch_fails_alone(site):
     site.engine.default = _echo
     response = await site.ask(batch({"prompt": "a"}, {"prompt": 1}, {"prompt": "b", "model": "nope"}, {"prompt": "c"}))
@@ -146,6 +146,7 @@ async def test_bad_entry_of_a_batch_fails_alone(site):
     assert [results[1]["error"]["code"], results[2]["error"]["code"]] == ["invalid_value", "model_not_found"]
 
 
+@pytest.mark.req("A3.bad-entry", level="double")
 async def test_entry_whose_engine_dies_fails_alone(site):
     async def die_on_b(reply):
         await (reply.close() if reply.request.json["prompt"] == "b" else _echo(reply))
@@ -183,6 +184,7 @@ async def test_empty_batch_has_no_results(site):
     assert (await site.ask(batch())).json == {"results": []}
 
 
+@pytest.mark.req("A3.bare-list", level="double")
 async def test_bare_list_is_a_batch(site):
     assert len((await site.ask(post("/batch-generate", b'[{"prompt":"x"}]'))).json["results"]) == 1
 

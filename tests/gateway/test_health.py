@@ -8,7 +8,7 @@ from tests.gateway.wire import complete, get, until
 from remuda.policy.health import State
 
 
-@pytest.mark.req("G5")
+@pytest.mark.req("G5.probes", level="double")
 async def test_engine_that_fails_its_probes_is_ejected_and_comes_back(sites):
     async with sites(engines=2, health_interval_s=0.05) as site:
         first = site.gateway.directory.engines["m-0"]

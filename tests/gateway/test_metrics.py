@@ -27,7 +27,6 @@ def read(families) -> dict[str, float]:
     }
 
 
-@pytest.mark.req("O1", level="validated")
 @pytest.mark.parametrize(
     ("headers", "content_type", "parse"),
     [

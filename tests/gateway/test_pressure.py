@@ -118,6 +118,7 @@ async def test_slow_but_moving_reader_is_not_cut(sites):
         assert site.outcomes == {"completed": 1}
 
 
+@pytest.mark.req("G3.idle-timeouts", level="double")
 async def test_engine_that_falls_silent_in_a_stream_is_cut_with_an_error_event(sites):
     async with sites(idle_timeout_s=0.15) as site:
 
@@ -132,6 +133,7 @@ async def test_engine_that_falls_silent_in_a_stream_is_cut_with_an_error_event(s
         assert site.outcomes == {"stream_broken": 1}
 
 
+@pytest.mark.req("G3.idle-timeouts", level="double")
 async def test_long_stream_that_moves_is_never_cut(sites):
     async with sites(idle_timeout_s=0.2, first_byte_timeout_s=0.3, keep_alive_s=0.2, reader_timeout_s=0.2) as site:
 

@@ -24,7 +24,7 @@ async def test_request_body_reaches_the_engine_byte_for_byte(site):
     assert site.engine.requests[0].body == body
 
 
-@pytest.mark.req("A1")
+@pytest.mark.req("A1.unbuffered", level="double")
 async def test_stream_arrives_event_by_event_as_it_is_sent(site):
     steps = []
 

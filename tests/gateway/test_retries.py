@@ -52,7 +52,7 @@ async def _dead_core(reply):
 FAULTS = [_die, _reset, _die_after_head, _garbage, _draining, _full, _aborted, _dead_core]
 
 
-@pytest.mark.req("G5")
+@pytest.mark.req("G5.retries", level="double")
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.__name__.strip("_"))
 async def test_engine_that_fails_before_the_first_byte_is_replaced(sites, fault):
     async with sites(engines=2) as site:
@@ -213,6 +213,7 @@ async def test_engine_that_does_not_begin_to_answer_times_out(sites):
         assert site.outcomes == {"upstream_timeout": 1}
 
 
+@pytest.mark.req("G5.retries", level="double")
 async def test_retries_stop_when_the_budget_is_spent(sites):
     async with sites(engines=3, retry_ratio=0.0, retry_per_s=0.0, retry_most=2.0) as site:
         for engine in site.engines:

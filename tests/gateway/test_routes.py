@@ -17,7 +17,7 @@ FORWARDED = [
 POOLING = {"/v1/embeddings": "embedding", "/v1/score": "score", "/v1/rerank": "rerank", "/classify": "classify"}
 
 
-@pytest.mark.req("A1")
+@pytest.mark.req("A1.forwarding", level="double")
 @pytest.mark.parametrize("path", FORWARDED)
 async def test_inference_route_is_forwarded(site, path):
     response = await site.ask(post(path, {"model": "m"}))
@@ -25,6 +25,7 @@ async def test_inference_route_is_forwarded(site, path):
     assert site.engine.requests[0].line == f"POST {path} HTTP/1.1"
 
 
+@pytest.mark.req("A1.pooling", level="double")
 @pytest.mark.parametrize(("path", "capability"), POOLING.items())
 async def test_pooling_route_needs_a_model_that_can(site, path, capability):
     refused = await site.ask(post(path, {"model": "m"}))
@@ -35,14 +36,14 @@ async def test_pooling_route_needs_a_model_that_can(site, path, capability):
     assert (await site.ask(post(path, {"model": "m"}))).status == 200
 
 
-@pytest.mark.req("A4")
+@pytest.mark.req("A4.health", level="double")
 async def test_health_says_only_that_the_process_is_alive(site):
     await site.engine.stop()
     response = await site.ask(get("/health"))
     assert (response.status, response.json) == (200, {"status": "ok"})
 
 
-@pytest.mark.req("A4")
+@pytest.mark.req("A4.ready", "A4.waiting", level="double")
 async def test_ready_names_the_models_that_wait_and_why(site):
     waiting = replace(route_to([], name="big", served_name="big"), waiting="starting: loading weights")
     site.gateway.apply(Table(models=(route_to(site.engines), waiting)))
@@ -65,7 +66,7 @@ async def test_model_without_an_engine_says_what_it_waits_for(site):
     assert site.outcomes == {"no_endpoint": 1}
 
 
-@pytest.mark.req("A4")
+@pytest.mark.req("A4.unknown-model", level="double")
 async def test_unknown_model_is_refused_with_those_there_are(site):
     response = await site.ask(complete(model="nope"))
     assert (response.status, response.error["code"], response.error["param"]) == (404, "model_not_found", "model")
@@ -101,7 +102,7 @@ async def test_options_names_the_methods(site):
 # ---- models
 
 
-@pytest.mark.req("G1")
+@pytest.mark.req("G1.by-name", "G1.adapters", level="double")
 async def test_models_of_all_engines_are_one_list(site):
     first = route_to(site.engines, aliases=("gpt-4",), adapters=("pirate",), max_model_len=512)
     second = route_to([], name="embed", served_name="org/embed", capabilities=("embedding",))
@@ -116,7 +117,7 @@ async def test_models_of_all_engines_are_one_list(site):
     assert (await site.ask(get("/v1/models/none"))).status == 404
 
 
-@pytest.mark.req("G1")
+@pytest.mark.req("G1.by-name", level="double")
 async def test_alias_is_renamed_for_the_engine_and_nothing_else_changes(site):
     site.gateway.apply(Table(models=(route_to(site.engines, aliases=("gpt-4",)),)))
     body = b'{"prompt": "model \\"model\\": \\"gpt-4\\"", "x": {"model": "gpt-4"},\n "model" :  "gpt-4" , "n":1}'
@@ -124,7 +125,7 @@ async def test_alias_is_renamed_for_the_engine_and_nothing_else_changes(site):
     assert site.engine.requests[0].body == body.replace(b':  "gpt-4" ,', b':"m",')
 
 
-@pytest.mark.req("G1")
+@pytest.mark.req("G1.adapters", level="double")
 async def test_adapter_goes_by_its_own_name_and_its_alias_by_the_adapters(site):
     route = route_to(site.engines, adapters=("pirate",), adapter_aliases={"captain": "pirate"})
     site.gateway.apply(Table(models=(route,)))
@@ -156,7 +157,7 @@ async def test_alias_that_stands_there_twice_is_refused(site):
     assert site.engine.requests == []
 
 
-@pytest.mark.req("G1")
+@pytest.mark.req("G1.by-capability", "G1.by-max-tokens", level="double")
 async def test_without_a_model_any_that_fits_is_taken(sites):
     async with sites(engines=2) as site:
         chat = route_to([site.engines[0]], name="chat", served_name="chat", capabilities=("chat",), max_tokens=100)
@@ -170,7 +171,7 @@ async def test_without_a_model_any_that_fits_is_taken(sites):
         assert "model" not in site.engines[1].requests[0].json
 
 
-@pytest.mark.req("G1")
+@pytest.mark.req("G1.no-fit", level="double")
 async def test_without_a_model_and_none_that_fits_the_considered_are_named(site):
     site.gateway.apply(Table(models=(route_to(site.engines, max_tokens=10),)))
     response = await site.ask(post("/v1/chat/completions", {"max_tokens": 11}))
@@ -185,6 +186,7 @@ async def test_engines_share_the_load(sites):
         assert [len(engine.requests) for engine in site.engines] == [10, 10, 10]
 
 
+@pytest.mark.req("G2.others", level="double")
 @pytest.mark.parametrize("routing", ["roundRobin", "leastRequest", "leastTime"])
 async def test_every_way_of_routing_works(sites, routing):
     async with sites(engines=2) as site:
@@ -216,6 +218,7 @@ AUDIO = (
 )  # fmt: skip
 
 
+@pytest.mark.req("A1.audio", level="double")
 @pytest.mark.parametrize(("name", "expected"), [(b"m", b"m"), (b"whisper-1", b"m")])
 async def test_audio_goes_by_the_model_of_its_form(site, name, expected):
     route = route_to(site.engines, capabilities=("transcription",), aliases=("whisper-1",))
@@ -267,6 +270,7 @@ def picture(url: str) -> dict:
     return {"messages": [{"content": [{"type": "image_url", "image_url": {"url": url}}]}]}
 
 
+@pytest.mark.req("A1.client-fields", level="double")
 @pytest.mark.parametrize(
     ("fields", "status"),
     [
@@ -291,6 +295,7 @@ async def test_media_address_spelt_with_escapes_is_refused(site):
     assert (await site.ask(post("/v1/chat/completions", body))).status == 400
 
 
+@pytest.mark.req("A1.client-fields", level="double")
 async def test_operator_may_allow_and_deny_fields(sites):
     async with sites(fields_allow=("priority",), fields_deny=("logit_bias",)) as site:
         assert (await site.ask(complete(priority=-5))).status == 200

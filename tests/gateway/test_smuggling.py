@@ -93,6 +93,7 @@ BAD_CHUNKS = {
 }
 
 
+@pytest.mark.req("G3.head-limit", level="double")
 @pytest.mark.parametrize(("attack", "status"), ATTACKS.values(), ids=ATTACKS)
 async def test_ambiguous_request_is_refused_and_the_connection_closed(site, attack, status):
     wire = await site.open()
@@ -114,6 +115,7 @@ async def test_malformed_chunks_are_refused_and_the_connection_closed(site, chun
     assert site.engine.requests == []
 
 
+@pytest.mark.req("A1.allow-list", "G3.public-paths", level="double")
 @pytest.mark.parametrize(
     "path",
     [

@@ -47,7 +47,7 @@ def run(words: list[str], machine: Machine) -> subprocess.CompletedProcess[str]:
     return subprocess.run(words, cwd=ROOT, env=env, text=True, capture_output=True, timeout=60, check=False)
 
 
-@pytest.mark.req("A1", "A2", "A3", "A4")
+@pytest.mark.req("A1.snippets", level="run", on="vLLM")
 @pytest.mark.parametrize("words", [p for p in commands() if p.values[0][0] == "curl"])
 def test_each_documented_curl_answers(words, busy_machine, url):
     words = [word.replace("http://127.0.0.1:8080", url) for word in words]
@@ -77,7 +77,7 @@ def test_no_documented_command_is_left_out():
     assert [p.id for p in commands() if p.values[0][0] not in known] == []
 
 
-@pytest.mark.req("A1")
+@pytest.mark.req("A1.snippets", level="run", on="vLLM")
 @pytest.mark.parametrize("text", snippets("python"))
 def test_each_documented_python_snippet_runs(text, busy_machine, url):
     done = run([sys.executable, "-c", text.replace("http://127.0.0.1:8080", url)], busy_machine)

@@ -35,7 +35,6 @@ def gateway(busy_machine: Machine, tmp_path: Path) -> Iterator[tuple[subprocess.
         process.wait()
 
 
-@pytest.mark.req("G1")
 def test_engines_that_already_run_are_served(
     busy_machine: Machine, gateway: tuple[subprocess.Popen[bytes], str]
 ) -> None:

@@ -8,7 +8,7 @@ import pytest
 from tests.product.driving import GONE_S, Machine, kill, until
 
 
-@pytest.mark.req("G3")
+@pytest.mark.req("G3.keys", level="run", on="vLLM")
 def test_keys_come_and_go_while_the_fleet_serves(busy_machine: Machine, url: str) -> None:
     def ask(key: str = "") -> int:
         headers = {"Authorization": f"Bearer {key}"} if key else {}

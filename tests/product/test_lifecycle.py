@@ -39,7 +39,6 @@ def terminal(machine: Machine) -> Iterator[Terminal]:
     shown.close()
 
 
-@pytest.mark.req("A1")
 def test_up_answers_prints_snippets_that_work_and_ctrl_c_leaves_nothing(
     machine: Machine, terminal: Terminal, tmp_path: Path
 ) -> None:

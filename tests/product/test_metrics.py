@@ -33,7 +33,7 @@ def count_samples(families: list[Metric], name: str) -> int:
     return sum(sample.name == name for family in families for sample in family.samples)
 
 
-@pytest.mark.req("O1")
+@pytest.mark.req("O1.figures", level="run", on="vLLM")
 @pytest.mark.parametrize(
     ("accept", "parse"),
     [("text/plain", parse_text), ("application/openmetrics-text", parse_openmetrics)],

@@ -10,8 +10,6 @@ import pytest
 from openai import OpenAI
 from tests.product.driving import GONE_S, Machine, until
 
-pytestmark = pytest.mark.req("A1")
-
 MODEL = "remuda-demo"
 QUESTION = "What is Remuda?"
 GREEDY: dict[str, Any] = {"model": MODEL, "temperature": 0, "max_tokens": 40}
@@ -51,10 +49,12 @@ def asked(text: str = QUESTION) -> list[Any]:
     return [{"role": "user", "content": text}]
 
 
+@pytest.mark.req("A1.models", level="run", on="vLLM")
 def test_models_are_listed(client: OpenAI) -> None:
     assert MODEL in [model.id for model in client.models.list()]
 
 
+@pytest.mark.req("A1.chat", level="run", on="vLLM")
 def test_chat_and_streamed_chat_give_the_same_answer(client: OpenAI) -> None:
     whole = client.chat.completions.create(messages=asked(), **GREEDY)
     stream = client.chat.completions.create(messages=asked(), stream=True, **GREEDY)
@@ -65,6 +65,7 @@ def test_chat_and_streamed_chat_give_the_same_answer(client: OpenAI) -> None:
     assert whole.usage.completion_tokens > 0
 
 
+@pytest.mark.req("A1.stream-usage", level="run", on="vLLM")
 def test_usage_comes_with_a_stream(client: OpenAI) -> None:
     stream = client.chat.completions.create(
         messages=asked(), stream=True, stream_options={"include_usage": True}, **GREEDY
@@ -73,13 +74,13 @@ def test_usage_comes_with_a_stream(client: OpenAI) -> None:
     assert [usage.completion_tokens > 0 for usage in usages] == [True]
 
 
-@pytest.mark.req("E4")
+@pytest.mark.req("E4.parallel-sampling", level="run", on="vLLM")
 def test_several_answers_to_one_question(client: OpenAI) -> None:
     answer = client.completions.create(model=MODEL, prompt="Once upon a time", n=2, max_tokens=8, temperature=1, seed=7)
     assert [choice.index for choice in answer.choices] == [0, 1]
 
 
-@pytest.mark.req("E4")
+@pytest.mark.req("E4.beam-search", level="run", on="vLLM")
 def test_beam_search(client: OpenAI) -> None:
     answer = client.completions.create(
         model=MODEL, prompt="Once upon a time", n=2, max_tokens=8, temperature=0, extra_body={"use_beam_search": True}
@@ -87,6 +88,7 @@ def test_beam_search(client: OpenAI) -> None:
     assert len({choice.text for choice in answer.choices}) == 2
 
 
+@pytest.mark.req("A1.logprobs", level="run", on="vLLM")
 def test_logprobs(client: OpenAI) -> None:
     answer = client.chat.completions.create(messages=asked(), logprobs=True, top_logprobs=2, **GREEDY)
     assert answer.choices[0].logprobs
@@ -96,6 +98,7 @@ def test_logprobs(client: OpenAI) -> None:
     assert all(len(token.top_logprobs) == 2 for token in tokens)
 
 
+@pytest.mark.req("A1.json-schema", level="run", on="vLLM")
 def test_json_schema(client: OpenAI) -> None:
     answer = client.chat.completions.create(
         messages=asked("Give me a person as JSON."),
@@ -109,6 +112,7 @@ def test_json_schema(client: OpenAI) -> None:
     assert sorted(person) == ["age", "name"]
 
 
+@pytest.mark.req("A1.tools", level="run", on="vLLM")
 def test_tools(client: OpenAI) -> None:
     answer = client.chat.completions.create(
         messages=asked("What is the weather in Paris?"), tools=[WEATHER], tool_choice="required", **LONG
@@ -117,6 +121,7 @@ def test_tools(client: OpenAI) -> None:
     assert [call.function.name for call in calls if call.type == "function"] == ["get_weather"]
 
 
+@pytest.mark.req("A1.tools", level="run", on="vLLM")
 def test_tools_in_a_stream(client: OpenAI) -> None:
     stream = client.chat.completions.create(
         messages=asked("What is the weather in Paris?"), tools=[WEATHER], tool_choice="required", stream=True, **LONG
@@ -126,7 +131,7 @@ def test_tools_in_a_stream(client: OpenAI) -> None:
     assert calls[0].function.name == "get_weather"
 
 
-@pytest.mark.req("A4")
+@pytest.mark.req("A4.pooling-refused", level="run", on="vLLM")
 def test_embeddings_are_refused_clearly(client: OpenAI) -> None:
     with pytest.raises(openai.APIStatusError) as caught:
         client.embeddings.create(model=MODEL, input="text")
@@ -135,18 +140,19 @@ def test_embeddings_are_refused_clearly(client: OpenAI) -> None:
     assert "embedding" in caught.value.message
 
 
-@pytest.mark.req("A4")
+@pytest.mark.req("A4.unknown-model", level="run", on="vLLM")
 def test_unknown_model_is_named(client: OpenAI) -> None:
     with pytest.raises(openai.NotFoundError, match="no-such-model"):
         client.chat.completions.create(model="no-such-model", messages=asked())
 
 
-@pytest.mark.req("A4")
+@pytest.mark.req("A4.long-prompt", level="run", on="vLLM")
 def test_prompt_that_is_too_long_is_refused(client: OpenAI) -> None:
     with pytest.raises(openai.BadRequestError, match="2048"):
         client.completions.create(model=MODEL, prompt="word " * 4000, max_tokens=1)
 
 
+@pytest.mark.req("A1.completions", level="run", on="vLLM")
 def test_greedy_text_and_token_ids_are_those_of_the_engine(client: OpenAI, direct: OpenAI) -> None:
     for prompt in ("Once upon a time", "What is vLLM?", "Count: 1, 2, 3"):
         ours, theirs = (
@@ -157,6 +163,7 @@ def test_greedy_text_and_token_ids_are_those_of_the_engine(client: OpenAI, direc
         assert ours.model_dump()["token_ids"] == theirs.model_dump()["token_ids"] != []
 
 
+@pytest.mark.req("A1.stream-events", level="run", on="vLLM")
 def test_streamed_events_are_those_of_the_engine(client: OpenAI, direct: OpenAI) -> None:
     """All but the single answer's name and how many tokens vLLM put into one event, which changes from run to run."""
 
@@ -173,6 +180,7 @@ def test_streamed_events_are_those_of_the_engine(client: OpenAI, direct: OpenAI)
     assert read(client) == read(direct)
 
 
+@pytest.mark.req("A1.cancellation", level="run", on="vLLM")
 def test_cancelled_stream_ends_in_the_engine(client: OpenAI, busy_machine: Machine) -> None:
     stream = client.completions.create(
         model=MODEL, prompt="Once upon a time", max_tokens=1900, stream=True, extra_body={"ignore_eos": True}

@@ -1,4 +1,4 @@
-"""A real Prometheus scrapes the gateway in front of real engines."""
+"""A Prometheus, fetched from Debian, scrapes the gateway in front of real engines."""
 
 import contextlib
 import socket
@@ -56,15 +56,45 @@ def ask(address: str, query: str) -> list[float]:
     return [float(series["value"][1]) for series in answer.json()["data"]["result"]] if answer.is_success else []
 
 
-def test_prometheus_takes_every_metric_of_gateway_and_engines(prometheus: Path, url: str, tmp_path: Path) -> None:
-    body = {"model": "remuda-demo", "prompt": "Hello", "max_tokens": 4}
-    assert httpx.post(f"{url}/v1/completions", json=body, timeout=60, trust_env=False).status_code == 200
+OF_EACH_ENGINE = {
+    "KV cache use": "remuda_engine_kv_cache_usage_ratio",
+    "KV cache size": "remuda_engine_kv_cache_tokens",
+    "pending requests": "remuda_engine_requests_waiting",
+    "running requests, the batch size": "remuda_engine_requests_running",
+    "generated tokens": "remuda_engine_generated_tokens_total",
+    "preemptions": "remuda_engine_preemptions_total",
+    "prefix cache hits": "remuda_engine_prefix_cache_hits_tokens_total",
+}
+OF_THE_MODEL = {
+    "model loaded": "remuda_model_ready",
+    "requests by outcome": "remuda_requests_total",
+    "request latency": "remuda_request_duration_seconds_bucket",
+    "latency of the first byte": "remuda_time_to_first_byte_seconds_bucket",
+    "token latency": "remuda_time_per_output_token_seconds_bucket",
+}
+
+
+@pytest.mark.req("O1.scraped", level="run", on="Prometheus")
+def test_prometheus_has_each_named_metric_of_the_gateway_and_of_both_engines(
+    prometheus: Path, url: str, tmp_path: Path
+) -> None:
+    for stream in (False, True):
+        body = {"model": "remuda-demo", "prompt": "Hello", "max_tokens": 4, "ignore_eos": True, "stream": stream}
+        assert httpx.post(f"{url}/v1/completions", json=body, timeout=60, trust_env=False).status_code == 200
     with scraping(prometheus, url, tmp_path) as address:
-        until(lambda: ask(address, "up") == [1.0], GONE_S, "the gateway is up for Prometheus")
-        done = 'sum(remuda_requests_total{model="remuda-demo",outcome="completed"}) >= 1'
-        until(lambda: ask(address, done), GONE_S, "Prometheus has the request")
-        until(lambda: len(ask(address, "remuda_engine_kv_cache_tokens")) == 2, GONE_S, "Prometheus has both engines")
-        assert ask(address, "count(remuda_time_to_first_byte_seconds_bucket) > 0")
+        until(lambda: ask(address, "up") == [1.0], GONE_S, "Prometheus reaches the gateway")
+        done = 'sum(remuda_requests_total{model="remuda-demo",outcome="completed"}) >= 2'
+        until(lambda: ask(address, done), GONE_S, "Prometheus has the requests")
+
+        def count_series() -> dict[str, list[float]]:
+            names = [*OF_EACH_ENGINE.values(), *OF_THE_MODEL.values()]
+            return {name: ask(address, f'count({name}{{model="remuda-demo"}})') for name in names}
+
+        def has_both_engines() -> bool:
+            return all(count_series()[name] == [2.0] for name in OF_EACH_ENGINE.values())
+
+        until(has_both_engines, GONE_S, "Prometheus has each metric of both engines")
+        assert [name for name in OF_THE_MODEL.values() if not count_series()[name]] == []
         quantile = "histogram_quantile(0.5, sum by (le) (remuda_request_duration_seconds_bucket))"
         (median_s,) = ask(address, quantile)
         assert 0 < median_s < 600

@@ -36,7 +36,7 @@ def finished_by_engine(machine: Machine) -> dict[str, int]:
     return counts
 
 
-@pytest.mark.req("E4")
+@pytest.mark.req("G2.shared-load", level="run", on="vLLM")
 def test_two_engines_share_the_load(busy_machine: Machine, url: str) -> None:
     before = finished_by_engine(busy_machine)
     answers = asyncio.run(ask_many(url, AT_ONCE, 64))
@@ -47,6 +47,7 @@ def test_two_engines_share_the_load(busy_machine: Machine, url: str) -> None:
     assert min(shares.values()) >= AT_ONCE // 4, shares
 
 
+@pytest.mark.req("G5.kill", level="run", on="vLLM")
 @pytest.mark.parametrize("victim", ["leader", "core"])
 def test_killed_engine_costs_no_request_and_comes_back(busy_machine: Machine, url: str, victim: str) -> None:
     engine = busy_machine.status()["engines"][-1]

@@ -22,7 +22,7 @@ def tenant(*arguments: str, text: str | None = None):
     return CliRunner().invoke(command, arguments, input=text, catch_exceptions=False)
 
 
-@pytest.mark.req("G3")
+@pytest.mark.req("G3.key-store", level="unit")
 def test_create_prints_the_key_alone_on_standard_output_and_never_again(home):
     result = tenant("create", "acme", "--models", "a, b", "--expires", "90d")
     assert KEY_PATTERN.fullmatch(result.stdout.strip().encode())

@@ -191,7 +191,6 @@ def wait_for_keys(home: Home) -> None:
         time.sleep(0.02)
 
 
-@pytest.mark.req("G3")
 async def test_keys_made_while_the_fleet_runs_reach_the_gateway(home: Home) -> None:
     store = TenantStore.of_machine(home.state)
     async with ready_fleet(home, PretendedWorkshop(), "demo"):

@@ -46,7 +46,7 @@ CASES = [
 ]
 
 
-@pytest.mark.req("E6", level="validated")
+@pytest.mark.req("E6.refusals", level="unit")
 @pytest.mark.parametrize(("fields", "said", "hint"), CASES)
 def test_versions_devices_and_counts_are_checked(fields: dict[str, object], said: str, hint: str):
     (problem,) = planner.check(model(**fields))

@@ -114,7 +114,7 @@ CASES = [
 ]
 
 
-@pytest.mark.req("E6", level="validated")
+@pytest.mark.req("E6.refusals", level="unit")
 @pytest.mark.parametrize(("fields", "said", "hint"), CASES)
 def test_settings_that_need_or_exclude_each_other_are_named(fields: dict[str, object], said: str, hint: str):
     (problem,) = planner.check(model(**fields))

@@ -63,7 +63,7 @@ CASES = [
 ]
 
 
-@pytest.mark.req("E6", level="validated")
+@pytest.mark.req("E6.refusals", level="unit")
 @pytest.mark.parametrize(("fields", "said", "hint"), CASES)
 def test_formats_the_device_lacks_are_named(fields: dict[str, object], said: str, hint: str):
     (problem,) = planner.check(model(**fields))

@@ -69,7 +69,7 @@ CASES = [
 ]
 
 
-@pytest.mark.req("E6", level="validated")
+@pytest.mark.req("E6.refusals", level="unit")
 @pytest.mark.parametrize(("fields", "said", "hint"), CASES)
 def test_counts_that_do_not_divide_are_named(fields: dict[str, object], said: str, hint: str):
     (problem,) = planner.check(model(**fields))

@@ -100,14 +100,14 @@ CASES = [
 ]
 
 
-@pytest.mark.req("E6", level="validated")
+@pytest.mark.req("E6.refusals", level="unit")
 @pytest.mark.parametrize(("fields", "said", "hint"), CASES)
 def test_sizes_that_do_not_fit_are_named(fields: dict[str, object], said: str, hint: str):
     (problem,) = planner.check(model(**fields))
     assert str(problem) == f"{said}\n  hint: {hint}"
 
 
-@pytest.mark.req("E1", level="rendered")
+@pytest.mark.req("E1.waste", level="unit")
 @pytest.mark.parametrize(
     ("block", "sequence", "text"),
     [

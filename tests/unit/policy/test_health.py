@@ -32,7 +32,6 @@ def eject(health: Health = HEALTHY, now_s: float = 10.0) -> Health:
     return health
 
 
-@pytest.mark.req("G5")
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.value)
 def test_one_fault_makes_suspect_and_three_eject(fault):
     assert after(HEALTHY, fault) == Health(State.SUSPECT, 10.0, failures=1)

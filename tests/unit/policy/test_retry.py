@@ -5,7 +5,6 @@ from hypothesis import strategies as st
 from remuda.policy.retry import Phase, RetryBudget, may_retry
 
 
-@pytest.mark.req("G5")
 @pytest.mark.parametrize(
     ("phase", "safe", "attempts", "expected"),
     [

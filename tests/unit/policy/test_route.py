@@ -35,13 +35,13 @@ def loads(draw):
     ]
 
 
-@pytest.mark.req("G2")
+@pytest.mark.req("G2.prediction", level="unit")
 def test_a_short_queue_on_a_slow_engine_loses_against_a_longer_one_on_a_fast_engine():
     slow, fast = load(100, s_per_token=1e-2), load(5_000, s_per_token=1e-4)
     assert route.pick_least_time([slow, fast], 100) == 1
 
 
-@pytest.mark.req("G2")
+@pytest.mark.req("G2.prediction", level="unit")
 def test_a_waiting_prompt_weighs_by_its_tokens_not_as_one_request():
     one_long, three_short = load(30_000), load(20, 20, 20)
     assert route.pick_least_time([one_long, three_short], 100) == 1

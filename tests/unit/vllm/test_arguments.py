@@ -36,9 +36,6 @@ def render_case(name: str) -> str:
     return "\n".join([*lines, "", *environment, *(["", *notes] if notes else [])]) + "\n"
 
 
-@pytest.mark.req("E1", level="rendered")
-@pytest.mark.req("E5", level="rendered")
-@pytest.mark.req("E6", level="rendered")
 @pytest.mark.parametrize("name", CASES)
 def test_the_command_line_is_the_golden_one(name):
     path = GOLDEN / f"{name}.txt"
@@ -61,6 +58,7 @@ def test_every_rendered_flag_is_one_of_this_version_of_vllm(name):
     assert len(flags) == len(set(flags))
 
 
+@pytest.mark.req("E8.no-telemetry", level="unit")
 @pytest.mark.parametrize("name", CASES)
 def test_the_engine_listens_on_loopback_and_phones_nobody(name):
     model, target = CASES[name]
@@ -121,6 +119,7 @@ def test_free_arguments_come_last_in_the_form_vllm_takes(extra, words):
     assert render_arguments(make_model("m", extraArgs=extra), GPU)[-len(words) :] == words
 
 
+@pytest.mark.req("E1.cpu-blocks", level="unit")
 @given(st.integers(1, 2048))
 def test_a_block_on_a_cpu_is_the_next_multiple_of_32_and_the_user_is_told(size):
     model = make_model("m", blockSize=size)

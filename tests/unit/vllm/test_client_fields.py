@@ -21,7 +21,6 @@ DENIED = {
 }
 
 
-@pytest.mark.req("A1")
 @pytest.mark.parametrize("field", DENIED)
 def test_a_field_that_is_not_the_clients_is_denied_with_its_reason(field):
     route, fields = DENIED[field]

@@ -41,7 +41,7 @@ ADMIN = [
 ]
 
 
-@pytest.mark.req("A1")
+@pytest.mark.req("A1.allow-list", level="unit")
 @pytest.mark.parametrize("path", ADMIN)
 @pytest.mark.parametrize("method", ["GET", "POST", "DELETE", "PUT", "HEAD", "OPTIONS"])
 def test_routes_of_the_engine_that_are_not_inference_are_never_forwarded(method, path):

@@ -13,7 +13,6 @@ WITHOUT = Table(models=(ModelRoute("demo", "demo"),))
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0"])
-@pytest.mark.req("G3")
 def test_revoking_the_last_key_shuts_everybody_out_and_opens_nothing(host):
     gateway = Gateway(GatewaySettings(host=host))
     gateway.apply(WITH_KEY)

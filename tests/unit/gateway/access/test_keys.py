@@ -32,7 +32,6 @@ def check(authorization: bytes | None = None, x_api_key: bytes | None = None) ->
     return RING.check(authorization, x_api_key, NOW_S)
 
 
-@pytest.mark.req("G3")
 @pytest.mark.parametrize(
     ("authorization", "x_api_key", "expected"),
     [
@@ -61,7 +60,7 @@ def test_a_good_key_names_its_tenant(authorization, x_api_key, expected):
     assert (who.tenant, who.key) == expected
 
 
-@pytest.mark.req("G3")
+@pytest.mark.req("G3.expiry", level="unit")
 @pytest.mark.parametrize(
     ("authorization", "x_api_key", "expected"),
     [

@@ -23,7 +23,6 @@ def who(store: TenantStore, key: str, now_s: float = NOW_S):
     return KeyRing(store.records()).check(f"Bearer {key}".encode(), None, now_s)
 
 
-@pytest.mark.req("G3")
 def test_a_created_tenant_is_let_in_with_its_key_and_its_models(store):
     made = store.create("acme", ("demo", "other", "demo"), None, NOW_S)
     principal = who(store, made.key)
@@ -55,7 +54,7 @@ def test_files_are_for_their_owner_only_and_nothing_is_left_beside_them(store):
     assert stat.S_IMODE(store.path.parent.stat().st_mode) == 0o700
 
 
-@pytest.mark.req("G3")
+@pytest.mark.req("G3.key-store", level="unit")
 def test_a_rotated_key_works_for_its_grace_and_no_longer(store):
     old = store.create("acme", (), None, NOW_S)
     new = store.rotate("acme", grace_s=DAY_S, now_s=NOW_S)
@@ -97,7 +96,6 @@ def test_a_tenant_rotated_without_end_keeps_its_newest_keys(store):
     assert names[-1] == newest.name == f"k{MOST_KEYS + 6}"
 
 
-@pytest.mark.req("G3")
 def test_a_revoked_key_is_unknown_and_the_others_stay(store):
     old = store.create("acme", (), None, NOW_S)
     new = store.rotate("acme", DAY_S, NOW_S)

@@ -23,13 +23,13 @@ def parse(**fields) -> Generate | Problem:
     return simple.parse_generate(json.dumps(fields).encode())
 
 
-@pytest.mark.req("A2", level="rendered")
+@pytest.mark.req("A2.defaults", level="unit")
 def test_a_bare_prompt_becomes_a_completion_with_the_stated_defaults():
     body = simple.render_completion(parse(prompt="Hello"), "remuda-demo")
     assert json.loads(body) == {"model": "remuda-demo", "prompt": "Hello", **DEFAULTS}
 
 
-@pytest.mark.req("A2", level="rendered")
+@pytest.mark.req("A2.parameters", level="unit")
 def test_everything_that_can_be_set_reaches_the_engine():
     chosen = {
         "max_tokens": 7, "temperature": 0.0, "top_p": 0.5, "top_k": -1, "presence_penalty": -2.0,
@@ -63,7 +63,7 @@ def test_null_stands_for_not_given_where_nothing_is_the_default():
     assert parse(prompt="x", model=None, stop=None, seed=None) == Generate("x")
 
 
-@pytest.mark.req("A2", level="rendered")
+@pytest.mark.req("A2.refusals", level="unit")
 @pytest.mark.parametrize(
     ("fields", "param", "message"),
     [
@@ -156,7 +156,6 @@ def test_any_object_is_a_request_that_can_be_sent_or_a_problem_that_names_its_fi
         assert parsed.param in {*fields, "prompt"}
 
 
-@pytest.mark.req("A2", level="rendered")
 def test_the_engines_answer_becomes_text_and_number_of_tokens():
     completion = {
         "id": "cmpl-1",
@@ -180,7 +179,6 @@ def test_an_answer_that_is_no_completion_is_a_value_error(completion):
         simple.render_generated(completion, "m")
 
 
-@pytest.mark.req("A3", level="rendered")
 @pytest.mark.parametrize("wrap", [False, True], ids=["a bare list", "requests"])
 def test_each_entry_of_a_batch_has_its_own_parameters_and_fails_alone(wrap):
     entries = [{"prompt": "a", "max_tokens": 5}, {"prompt": ""}, 3, {"prompt": "b", "stream": True}, {"prompt": "c"}]
@@ -219,7 +217,6 @@ def test_an_empty_batch_has_no_results():
     assert simple.render_batch([]) == b'{"results":[]}'
 
 
-@pytest.mark.req("A3", level="rendered")
 def test_results_stand_in_the_order_of_their_requests():
     refused = b'{"error": {"message": "This prompt is too long.", "type": "BadRequestError", "code": 400}}'
     batch = simple.render_batch(
@@ -255,7 +252,6 @@ def engine_events(*texts: str, usage: bool = True, done: bool = True) -> bytes:
     return b"".join(events) + (b"data: [DONE]\n\n" if done else b"")
 
 
-@pytest.mark.req("A2", level="rendered")
 def test_a_stream_is_texts_then_the_count_then_done():
     stream = GeneratedStream("m")
     assert (

@@ -44,7 +44,6 @@ EVERY = [
 ]
 
 
-@pytest.mark.req("A4")
 def test_an_unknown_model_is_answered_in_openais_shape():
     body = problems.model_not_found("gpt-9", ["remuda-demo", "b"]).body("req-1")
     assert json.loads(body) == {

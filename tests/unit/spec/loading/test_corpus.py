@@ -37,7 +37,7 @@ def schema_accepts(path: Path) -> bool:
     return not list(validator.iter_errors(value))
 
 
-@pytest.mark.req("K1", level="rendered")
+@pytest.mark.req("K1.corpus", level="validated", on="jsonschema")
 @pytest.mark.parametrize("path", VALID, ids=lambda path: path.stem)
 def test_good_file_is_taken_by_loader_and_schema(path: Path):
     loaded = spec.load_files([path])
@@ -45,7 +45,7 @@ def test_good_file_is_taken_by_loader_and_schema(path: Path):
     assert schema_accepts(path)
 
 
-@pytest.mark.req("E6", level="validated")
+@pytest.mark.req("E6.refusals", level="unit")
 @pytest.mark.parametrize("path", INVALID, ids=lambda path: path.stem)
 def test_bad_file_is_refused_with_its_words(path: Path):
     with pytest.raises(spec.SpecError) as refused:
@@ -57,6 +57,7 @@ def test_bad_file_is_refused_with_its_words(path: Path):
     assert problem.place.line > 1
 
 
+@pytest.mark.req("K1.corpus", level="validated", on="jsonschema")
 @pytest.mark.parametrize("path", INVALID, ids=lambda path: path.stem)
 def test_schema_refuses_what_it_can_express(path: Path):
     assert schema_accepts(path) == (judge(path) in UNSEEN_BY_SCHEMA)

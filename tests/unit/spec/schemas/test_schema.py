@@ -62,8 +62,8 @@ def test_text_does_not_turn_into_numbers_or_truth(kind: str):
             assert "Strict" in str(field.info.metadata) + str(field.info.annotation), field.path
 
 
+@pytest.mark.req("K1.structural", level="unit")
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.req("K1", level="rendered")
 def test_crd_is_structural_and_bounded(kind: str):
     definition = crd(kind)
     (version,) = definition["spec"]["versions"]
