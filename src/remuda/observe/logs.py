@@ -16,26 +16,9 @@ from typing import IO, Literal
 
 import msgspec
 
+from remuda.spec.secrets import mask_secrets
+
 LogFormat = Literal["human", "json"]
-
-SECRET = re.compile(
-    r"(?i:\b(?P<scheme>bearer|basic)\s+)[A-Za-z0-9._~+/=-]{8,}"
-    r"|(?P<header>(?i:x-api-key|api[_-]key|access[_-]token|password|secret)[\"']?\s*[:=]\s*[\"']?)[^\s\"',;&]{8,}"
-    r"|\b(?P<kind>hf_|sk-|ghp_|github_pat_|glpat-|AKIA|ya29\.)[A-Za-z0-9_-]{8,}"
-    r"|\b(?P<ours>rk_[a-z0-9.-]+_)[0-9A-Za-z]{8,}"
-)
-"""Bearer and basic credentials, `api_key=…` and the like, tokens known by their first letters, and our own keys."""
-
-
-def mask_secrets(text: str) -> str:
-    """`text` with each secret replaced by `***`, what kind of secret it was still readable."""
-    return SECRET.sub(_mask, text)
-
-
-def _mask(match: re.Match[str]) -> str:
-    if scheme := match["scheme"]:
-        return f"{scheme} ***"
-    return f"{match['header'] or match['kind'] or match['ours']}***"
 
 
 def configure_logging(log_format: LogFormat, level: str, stream: IO[str]) -> None:
@@ -111,8 +94,8 @@ class Access(msgspec.Struct, omit_defaults=True):
 
 
 LONGEST_REQUEST_ID = 128
-_PLAIN_ID = re.compile(r"(?:[a-z]{1,8}-)?[0-9a-f-]{1,64}")
-"""What the gateway makes itself, and a UUID: nothing to mask, which is known five times faster than it is masked."""
+_PLAIN_ID = re.compile(r"(?:req-)?[0-9a-f-]{1,64}")
+"""Ids that the gateway makes, and UUIDs. They hold no secret, so they skip the masking, which takes longer."""
 FLUSH_BYTES = 32_768
 
 
@@ -138,7 +121,7 @@ class AccessLog:
             self._second_text = time.strftime("%Y-%m-%dT%H:%M:%S.", self._clock(second))
         access.time = f"{self._second_text}{int((unix_s - second) * 1000):03d}Z"
         if not _PLAIN_ID.fullmatch(access.request):
-            access.request = mask_secrets(access.request[:LONGEST_REQUEST_ID])
+            access.request = mask_secrets(access.request)[:LONGEST_REQUEST_ID]
         line = self._encode(access)
         self._lines.append(line)
         self._size += len(line)
