@@ -4,11 +4,12 @@ Knows lines and files; does not know what they mean (`stages`, `deaths`). Called
 engine writes.
 """
 
-import re
 from collections import deque
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import BinaryIO, Final
+
+from remuda.spec.secrets import mask_secrets
 
 MAX_FILE_BYTES: Final = 16 * 1024 * 1024
 """One file; with two predecessors an engine's log never takes more than 48 MiB."""
@@ -18,10 +19,7 @@ MAX_LINE_BYTES: Final = 32 * 1024
 RECENT_LINES: Final = 400
 """Lines kept in memory to explain a death."""
 
-_TOKENS: Final = re.compile(
-    rb"\b(hf_[A-Za-z0-9]{16,}|sk-[A-Za-z0-9_-]{16,}|rk_[a-z0-9.-]+_[0-9A-Za-z]{8,})|(?<=Bearer )\S{8,}"
-)
-_MASK: Final = b"[secret]"
+_MASK: Final = b"***"
 
 
 class EngineLog:
@@ -74,7 +72,7 @@ class EngineLog:
     def _mask(self, line: bytes) -> bytes:
         for secret in self._secrets:
             line = line.replace(secret, _MASK)
-        return _TOKENS.sub(_MASK, line)
+        return mask_secrets(line.decode("utf-8", "surrogateescape")).encode("utf-8", "surrogateescape")
 
     def _store(self, line: bytes) -> None:
         """A full disk must not stop an engine: what cannot be written is dropped."""
