@@ -53,10 +53,12 @@ def build_tools() -> dict[str, Path]:
             "gcc is not installed: the load generator and the mock engines are C\nhint: apt-get install gcc libc6-dev"
         )
     for name, sources in SOURCES.items():
-        command = [gcc, *GCC_FLAGS, "-o", str(built[name]), *(str(TOOLS / source) for source in sources)]
+        made = built[name].with_suffix(f".{os.getpid()}")  # another process may run or build the same tool right now
+        command = [gcc, *GCC_FLAGS, "-o", str(made), *(str(TOOLS / source) for source in sources)]
         result = subprocess.run(command, capture_output=True, text=True, check=False)
         if result.returncode:
             raise BenchError(f"{' '.join(command)} failed:\n{result.stderr}")
+        made.replace(built[name])
     return built
 
 
