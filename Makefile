@@ -1,5 +1,5 @@
 # make up     install what is missing, start vLLM with the demo model, answer once, keep serving until Ctrl-C
-# make test   install what is missing, run every test (real vLLM on the CPU included)
+# make test   install what is missing, run every test (real vLLM on the CPU included) in two processes
 # make check  format, lint, types, structure, generated files
 # make bench  the data path beside its rivals (needs gcc and nginx; see benchmarks/README.md)
 # make wheel  dist/remuda-*.whl with the gateway compiled (needs a C compiler and Python's headers)
@@ -13,6 +13,8 @@ SHELL := /bin/bash
 MAKEFLAGS += --no-print-directory
 
 PYTHON ?= python3
+# More processes than this start more engines at once: each takes two cores for half a minute and 1.5 GB.
+PROCESSES ?= 2
 REMUDA := .venv/bin/remuda
 
 help:
@@ -33,7 +35,7 @@ up: env
 
 test: env
 	@$(REMUDA) engine install
-	exec .venv/bin/pytest $(ARGS)
+	exec .venv/bin/pytest --numprocesses $(PROCESSES) --dist loadgroup $(ARGS)
 
 check: env
 	@PATH="$(CURDIR)/.venv/bin:$$PATH"

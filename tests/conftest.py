@@ -5,6 +5,7 @@ also fails when a proof did not run or when sources changed meanwhile, and write
 `make check` reads. scripts/features.py decides what is a proof; this module only tells it the outcomes.
 """
 
+import re
 import resource
 import signal
 from pathlib import Path
@@ -36,6 +37,7 @@ def pytest_configure(config: pytest.Config) -> None:
         config.pluginmanager.register(Record(config), "remuda-record")
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Refuse a mark that scripts/features.py cannot see, or that states no level."""
     seen: dict[Path, set[tuple[str, str, str | None, str | None]]] = {}
@@ -55,6 +57,11 @@ def test_of(nodeid: str) -> str:
     return nodeid.partition("[")[0]
 
 
+def without_group(nodeid: str) -> str:
+    """A node id without the group that `--dist loadgroup` appends; the conftest.py of a folder names its groups."""
+    return re.sub(r"@engine-[\w-]+$", "", nodeid)
+
+
 class Record:
     """The outcomes of one run."""
 
@@ -70,8 +77,8 @@ class Record:
             self.results.commit = features.name_commit()
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        worst = max(self.results.tests.get(report.nodeid, "passed"), report.outcome, key=SEVERITY.index)
-        self.results.tests[report.nodeid] = worst
+        test = without_group(report.nodeid)
+        self.results.tests[test] = max(self.results.tests.get(test, "passed"), report.outcome, key=SEVERITY.index)
 
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         if self.idle or session.exitstatus not in {pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED}:

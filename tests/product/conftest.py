@@ -1,4 +1,4 @@
-"""The whole product by its command line, with real vLLM. Engines are installed once, state is each test's own."""
+"""The whole product by its command line, with real vLLM. All tests share the installed engine and nothing else."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,18 +10,29 @@ from remuda.engine.install.installer import install_engine
 from remuda.machine.home import Home
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Every test here may wait for engines to start; those that start their own come first."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Let every test here wait for engines, and put the tests that share a fleet into one group.
+
+    Alone, a process runs the tests of other folders first, because they are fast, and the shared fleet last, so that
+    it does not take time from engines that start. With several processes, the slow tests come first.
+    """
     ours = [item for item in items if Path(__file__).parent in item.path.parents]
+    others = [item for item in items if item not in ours]
     for item in ours:
         item.add_marker(pytest.mark.timeout(600), append=False)
-    ours.sort(key=lambda item: "busy_machine" in getattr(item, "fixturenames", ()))
-    items[:] = [item for item in items if item not in ours] + ours
+        if _uses_fleet(item):
+            item.add_marker(pytest.mark.xdist_group("engine-fleet"))
+    ours.sort(key=_uses_fleet)
+    items[:] = ours + others if hasattr(config, "workerinput") else others + ours
+
+
+def _uses_fleet(item: pytest.Item) -> bool:
+    return "busy_machine" in getattr(item, "fixturenames", ())
 
 
 @pytest.fixture(scope="session")
 def engines() -> Path:
-    """The user's own engine environments: installing takes a minute."""
+    """The engine environments of the user who runs the tests: installing takes a minute."""
     home = Home.from_environment()
     install_engine(home)
     return home.engines
@@ -29,7 +40,7 @@ def engines() -> Path:
 
 @pytest.fixture
 def machine(tmp_path: Path, engines: Path) -> Iterator[Machine]:
-    """An empty home; whatever runs in it at the end is cut."""
+    """An empty home. A fleet that still runs in it at the end is stopped at once."""
     made = Machine(tmp_path / "home", engines)
     yield made
     made.run("down", "--cut")
@@ -49,6 +60,6 @@ def busy_machine(tmp_path_factory: pytest.TempPathFactory, engines: Path) -> Ite
 
 @pytest.fixture(scope="session")
 def url(busy_machine: Machine) -> str:
-    """Its address, without /v1."""
+    """The address of its gateway, without /v1."""
     found: str = busy_machine.status()["gateway"]["url"]
     return found
