@@ -10,13 +10,13 @@ It does not know which model or engine serves it, nor HTTP. Called by the gatewa
 """
 
 from collections.abc import Mapping, Sequence
-from difflib import get_close_matches
 from typing import Annotated, Any
 
 import msgspec
 from msgspec import Meta
 
 from remuda.gateway.api import problems
+from remuda.gateway.api.near import KnownNames
 from remuda.gateway.api.problems import Problem
 
 MOST_BATCH_ENTRIES = 256
@@ -60,6 +60,8 @@ RULES: Mapping[str, str] = {
     "seed": "a whole number of 64 bits",
 }
 """What each field takes, in words: said when a value is refused, and on the reference page."""
+
+_KNOWN_FIELDS = KnownNames(RULES)
 
 _generate_decoder = msgspec.json.Decoder(Generate)
 _entries_decoder = msgspec.json.Decoder(list[msgspec.Raw])
@@ -122,7 +124,7 @@ def _explain(error: msgspec.ValidationError, body: bytes) -> Problem:
     except msgspec.ValidationError:
         return problems.ASK_FOR_OBJECT
     for unknown in sorted(fields.keys() - RULES.keys()):
-        near = get_close_matches(unknown, RULES, n=1)
+        near = _KNOWN_FIELDS.find_near(unknown, 1)
         hint = f"did you mean {near[0]}?" if near else "it takes " + ", ".join(RULES)
         return problems.invalid_value(problems.cut(unknown), f"no such field; {hint}")
     if "prompt" not in fields:

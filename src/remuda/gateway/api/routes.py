@@ -7,6 +7,7 @@ Does not know models, keys, or what a page answers.
 from typing import Final
 
 from remuda.gateway.api import problems
+from remuda.gateway.api.near import KnownNames
 from remuda.gateway.api.problems import Refused
 from remuda.vllm import routes as engine_routes
 from remuda.vllm.routes import METHODS_BY_PATH, Route
@@ -54,6 +55,8 @@ _FORWARDED: Final[dict[tuple[bytes, bytes], Route]] = {
     if route is not engine_routes.MODELS
 }
 
+_KNOWN_PATHS: Final = KnownNames([*METHODS_BY_PATH, *(path.decode() for _, path in PAGES)])
+
 
 def resolve_route(method: bytes, path: bytes) -> Route | Page:
     """The route of the engines or the page at this path; `path` has no query. Refused says what there is instead."""
@@ -94,14 +97,7 @@ def _explain_miss(method: str, path: str) -> problems.Problem:
     if refused is not None:
         return problems.Problem(problems.Code.STATEFUL_NOT_SUPPORTED, f"{refused.reason}; {refused.hint}")
     problem = problems.route_not_found(method, path)
-    near = _find_near(path)
+    near = _KNOWN_PATHS.find_near(path)
     if not near:
         return problem
     return problems.Problem(problem.code, f"{problem.message} Did you mean {' or '.join(near)}?")
-
-
-def _find_near(path: str) -> list[str]:
-    import difflib
-
-    known = [*METHODS_BY_PATH, *(page.decode() for _, page in PAGES)]
-    return difflib.get_close_matches(path[:200], sorted(set(known)), n=2, cutoff=0.6)
