@@ -62,7 +62,7 @@ def test_up_answers_prints_snippets_that_work_and_ctrl_c_leaves_nothing(
     family = family_of(terminal.pid)
     terminal.press(b"\x03")
     assert terminal.wait(GONE_S) == 0
-    assert "stopped: nothing is left running" in terminal.seen
+    assert "stopped: all processes have ended" in terminal.seen
     wait_until_gone(family)
     assert sorted(path.name for path in (machine.home / "state").iterdir()) == ["fleet.lock"]
 

@@ -1,3 +1,1 @@
-"""The command line: parse, call, print; nothing else. One module a command, each exporting a click command named
-`command`.
-"""
+"""The command line. It parses arguments, calls other packages and prints; it decides nothing."""

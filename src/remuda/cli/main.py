@@ -1,9 +1,9 @@
-"""`remuda`: finds the module of a command when the command is used, and turns errors into stderr and an exit status.
+"""The command `remuda`: imports the module of a command when it is used, and turns errors into an exit status.
 
-Imports nothing but click, so that `remuda --help` and shell completion answer at once: the table below repeats each
-command's one-line help (a test compares them). Exit statuses: 0 done, 1 a user can act on it (or the reader of our
-output went away), 2 wrong usage, 130 Ctrl-C. What the system refuses (OSError) is told in its words; anything else
-that escapes is a bug and shows its traceback.
+It imports only click at first, so that `remuda --help` and shell completion answer at once. The table below therefore
+repeats the first help line of each command; a test compares them. Exit statuses: 0 success; 1 an error that a user can
+act on, or a reader of the output that went away; 2 wrong usage; 130 Ctrl-C. An OSError is shown in the system's words.
+Any other exception is a bug and shows its traceback.
 """
 
 import importlib
@@ -24,11 +24,11 @@ from remuda.errors import RemudaError
 
 EXIT_USAGE = 2
 EXIT_INTERRUPTED = 128 + signal.SIGINT
-EXIT_BROKEN_PIPE = 1  # click's own answer, where it notices first
+EXIT_BROKEN_PIPE = 1  # click uses the same status
 
 
 class Entry(NamedTuple):
-    """One command: the heading it stands under in `--help`, the module that holds it, its first help line."""
+    """One command: its heading in `--help`, its module, and its first help line."""
 
     heading: str
     module: str
@@ -36,22 +36,22 @@ class Entry(NamedTuple):
 
 
 COMMANDS: dict[str, Entry] = {
-    "up": Entry("Serve", "remuda.cli.up", "Serve the models of FILE on this machine."),
-    "down": Entry("Serve", "remuda.cli.down", "Stop the fleet: running requests finish first."),
-    "gateway": Entry("Serve", "remuda.cli.gateway", "Run the gateway alone, over engines that already run."),
-    "status": Entry("Look", "remuda.cli.status", "Show what is running, and why it is not."),
-    "logs": Entry("Look", "remuda.cli.logs", "Show the logs of the engines and the gateway."),
-    "chat": Entry("Look", "remuda.cli.chat", "Talk to a model."),
-    "validate": Entry("Model files", "remuda.cli.validate", "Check model files; list every problem."),
-    "schema": Entry("Model files", "remuda.cli.schema", "Print the JSON Schema or the CRDs of the model file."),
-    "engine": Entry("Manage", "remuda.cli.engine", "Install, list and remove vLLM engines."),
-    "tenant": Entry("Manage", "remuda.cli.tenant", "Create, list, rotate and revoke API keys."),
-    "completion": Entry("Manage", "remuda.cli.completion", "Print the completion script of a shell."),
+    "up": Entry("Serve", "remuda.cli.commands.up", "Serve the models of FILE on this machine."),
+    "down": Entry("Serve", "remuda.cli.commands.down", "Stop what `remuda up` started."),
+    "gateway": Entry("Serve", "remuda.cli.commands.gateway", "Run only the gateway, for engines that already run."),
+    "status": Entry("Inspect", "remuda.cli.commands.status", "Show the state of the gateway and of each engine."),
+    "logs": Entry("Inspect", "remuda.cli.commands.logs", "Show the logs of the engines and the gateway."),
+    "chat": Entry("Inspect", "remuda.cli.commands.chat", "Chat with a model."),
+    "validate": Entry("Model files", "remuda.cli.commands.validate", "Check model files and list every problem."),
+    "schema": Entry("Model files", "remuda.cli.commands.schema", "Print the JSON Schema or the CRDs of model files."),
+    "engine": Entry("Manage", "remuda.cli.commands.engine", "Install, list and remove versions of vLLM."),
+    "tenant": Entry("Manage", "remuda.cli.commands.tenant", "Create, list, rotate and revoke API keys."),
+    "completion": Entry("Manage", "remuda.cli.commands.completion", "Print a completion script for a shell."),
 }
 
 
 class UnknownCommandError(RemudaError):
-    """The first word is not one of our commands."""
+    """The first word of the command line is not a command."""
 
     exit_status = EXIT_USAGE
 
@@ -83,7 +83,7 @@ class LazyGroup(click.Group):
         longest = max(map(len, COMMANDS))
         by_heading: dict[str, list[tuple[str, str]]] = {}
         for name, entry in COMMANDS.items():
-            by_heading.setdefault(entry.heading, []).append((name, entry.summary.rstrip(".")))
+            by_heading.setdefault(entry.heading, []).append((name, entry.summary))
         for heading, rows in by_heading.items():
             with formatter.section(heading):
                 formatter.write_dl([(name.ljust(longest), summary) for name, summary in rows], col_spacing=3)
@@ -98,11 +98,11 @@ class LazyGroup(click.Group):
 @click.group(
     cls=LazyGroup,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    epilog="Start with `remuda up`: it serves a small model on this machine, without a GPU.",
+    epilog="`remuda up` without a file serves a small model on this machine, without a GPU.",
 )
 @click.version_option(__version__, "-V", "--version", prog_name="remuda", message="%(prog)s %(version)s")
 def remuda() -> None:
-    """Open LLMs with vLLM, from one model file: on a laptop or in a fleet."""
+    """Serve open LLMs with vLLM, from one model file."""
 
 
 def main() -> NoReturn:
@@ -112,7 +112,7 @@ def main() -> NoReturn:
 
 
 def run_command(arguments: Sequence[str]) -> int:
-    """Run one command line and return its exit status; errors are already on stderr."""
+    """Run one command line, print errors to standard error, and return the exit status."""
     try:
         result = remuda.main(args=list(arguments), prog_name="remuda", standalone_mode=False)
         sys.stdout.flush()
@@ -145,7 +145,7 @@ def _report_click(error: click.ClickException) -> int:
 
 
 def _report_refusal(error: OSError) -> int:
-    """What no command expected of the system: a full disk, a file of somebody else's, a folder that is a file."""
+    """Print what the operating system refused: a full disk, a file of another user, a folder that is a file."""
     from remuda.machine.errors import explain_os_error
 
     told = explain_os_error(error)
@@ -154,8 +154,10 @@ def _report_refusal(error: OSError) -> int:
 
 
 def prepare_streams() -> None:
-    """Let no terminal end a command, least of all a fleet: one that cannot show a character, input that is not text, or
-    no terminal at all."""
+    """Make the standard streams safe to use.
+
+    A character that the terminal cannot show, input that is not text, or a closed stream must not end a fleet.
+    """
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         stream = getattr(sys, name)
         if stream is None:
@@ -165,5 +167,5 @@ def prepare_streams() -> None:
 
 
 def _abandon_output() -> None:
-    # The interpreter flushes stdout once more at exit; give it a place where that cannot fail.
+    # The interpreter flushes standard output once more at exit; on /dev/null that cannot fail.
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

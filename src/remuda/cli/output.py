@@ -1,8 +1,7 @@
-"""How the command line writes: errors, colour, tables, JSON. Standard output is for data, standard error for the
-rest.
+"""How commands print errors, tables, JSON and colour.
 
-Everything reads the same without colour: colour only repeats what a word already says. Used by every command; knows
-no command.
+Data goes to standard output, everything else to standard error. Colour only repeats what a word already says, so the
+text is complete without it. This module knows no command.
 """
 
 import json
@@ -21,14 +20,14 @@ GAP = "  "
 
 
 def has_colour(stream: IO[str]) -> bool:
-    """Colour on terminals only, and never against NO_COLOR or TERM=dumb."""
+    """Whether to use colour: only on a terminal, and not with NO_COLOR or TERM=dumb."""
     if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
         return False
     return is_terminal(stream)
 
 
 def is_terminal(stream: IO[str]) -> bool:
-    """Whether a person watches this stream."""
+    """Whether this stream is a terminal."""
     try:
         return stream.isatty()
     except ValueError:  # closed
@@ -36,16 +35,18 @@ def is_terminal(stream: IO[str]) -> bool:
 
 
 def confirm_removal(what: str, *, yes: bool) -> None:
-    """Ask before `what` is removed. Without a terminal nobody can answer: then only --yes says it."""
+    """Ask for confirmation before `what` is removed. Without a terminal, only --yes confirms."""
     if yes:
         return
     if not is_terminal(sys.stdin):
-        raise RemudaError(f"removing {what} was not confirmed", "add --yes where there is no terminal")
+        raise RemudaError(
+            f"removing {what} needs confirmation, and there is no terminal to ask on", "add --yes to confirm"
+        )
     click.confirm(f"remove {what}?", abort=True, err=True)
 
 
 def paint(text: str, style: str, stream: IO[str] | None = None) -> str:
-    """`text` in `style` when `stream` (standard output unless told) shows colour; else `text` as it is."""
+    """`text` in `style` if `stream` (by default standard output) shows colour, otherwise `text` unchanged."""
     if not style or not has_colour(stream or sys.stdout):
         return text
     return f"\x1b[{STYLES[style]}m{text}\x1b[0m"
@@ -59,18 +60,18 @@ def show_error(message: str, hint: str = "") -> None:
 
 
 def show_note(label: str, message: str, style: str = "yellow") -> None:
-    """One labelled message on standard error; lines after the first are indented under it."""
+    """One labelled message on standard error. Further lines of it are indented."""
     text = message.replace("\n", "\n  ")
     print(f"{paint(label + ':', style, sys.stderr)} {text}", file=sys.stderr, flush=True)
 
 
 def print_json(value: object) -> None:
-    """The `--json` form of a command's answer."""
+    """Print a value as indented JSON."""
     print(json.dumps(value, indent=2, ensure_ascii=False))
 
 
 def terminal_width(stream: IO[str]) -> int | None:
-    """Columns of the terminal behind `stream`; None when nobody watches, so nothing is folded."""
+    """Columns of the terminal behind `stream`; None if it is no terminal, so that nothing is wrapped."""
     return shutil.get_terminal_size().columns if is_terminal(stream) else None
 
 
@@ -83,9 +84,9 @@ def render_table(
     width: int | None = None,
     paint_cell: Painter = lambda _column, text: text,
 ) -> str:
-    """An aligned table; where it is wider than `width`, one block of `header: value` lines a row instead.
+    """An aligned table, or one block of `header: value` lines per row if the table is wider than `width`.
 
-    `paint_cell(column, text)` may add colour: it is called after padding, so that escapes do not count as width.
+    `paint_cell(column, text)` may add colour. It is called after padding, so that escape codes do not count as width.
     """
     widths = [max(len(header), *(len(row[i]) for row in rows), 0) for i, header in enumerate(headers)]
     if width is not None and sum(widths) + len(GAP) * (len(widths) - 1) > width:
@@ -107,7 +108,7 @@ def _render_blocks(headers: Sequence[str], rows: Sequence[Sequence[str]], paint_
 
 
 def format_seconds(seconds: float) -> str:
-    """A duration as people say it: 0.4 s, 12 s, 3 min 20 s, 2 h 5 min."""
+    """A duration in readable units: 0.4 s, 12 s, 3 min 20 s, 2 h 5 min."""
     if seconds < 10:
         return f"{seconds:.1f} s"
     whole = round(seconds)

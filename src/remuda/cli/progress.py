@@ -1,7 +1,7 @@
-"""Draw what a fleet says: a live view on a terminal, plain lines with the elapsed time anywhere else.
+"""Shows the events of a fleet: a live view on a terminal, otherwise plain lines with the elapsed time.
 
-Progress goes to standard error; the answer and what is running, to standard output. A terminal that goes away
-silences the view and stops nothing. Called by `up`, `down` and whatever else takes more than two seconds.
+Progress goes to standard error. The first answer and the address go to standard output. If the terminal goes away, the
+view falls silent and the fleet continues.
 """
 
 import contextlib
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.live import Live
 
-PLAIN_GAP_S = 5.0  # without a terminal, a step that only counts up is told this often
+PLAIN_GAP_S = 5.0  # without a terminal, a step whose percentage grows is printed this often
 REFRESH_PER_S = 8
 _MARKS = {
     events.StepState.DONE: ("✓", "+", "green"),
@@ -30,7 +30,7 @@ _MARKS = {
 
 @dataclass(slots=True)
 class Line:
-    """One step as it is shown."""
+    """One step and when it was printed last."""
 
     step: events.Step
     began_s: float = field(default_factory=time.monotonic)
@@ -43,7 +43,7 @@ class Line:
 
 
 class View:
-    """Takes events, in order, from `show`."""
+    """Shows events in the order in which they arrive."""
 
     def __init__(self) -> None:
         self._began_s = time.monotonic()
@@ -51,12 +51,12 @@ class View:
         self._detached = False
 
     def show(self, event: events.AnyEvent) -> None:
-        """Draw one event."""
-        with contextlib.suppress(OSError):  # the terminal is gone; the fleet is not
+        """Show one event."""
+        with contextlib.suppress(OSError):  # the terminal is gone, but the fleet must continue
             self._draw(event)
 
     def close(self) -> None:
-        """Leave the terminal as it was."""
+        """Restore the terminal."""
         with contextlib.suppress(OSError):
             self._live.close()
 
@@ -77,23 +77,23 @@ class View:
                 self._live.close()
                 _print(render_ready(event, time.monotonic() - self._began_s))
             case events.Stopping():
-                self._live.print_line(f"\nstopping ({event.reason}): running requests finish first, Ctrl-C cuts them")
+                self._live.print_line(f"\nstopping ({event.reason}): running requests finish first; Ctrl-C aborts them")
             case events.Stopped():
                 self._live.close()
-                _note("stopped: nothing is left running")
+                _note("stopped: all processes have ended")
             case events.Failed():
                 self._live.close()
 
 
 class PlainSteps:
-    """A line for each change of a step, with the seconds since the start."""
+    """Prints a line for each change of a step, with the seconds since the start."""
 
     def __init__(self) -> None:
         self._began_s = time.monotonic()
         self._lines: dict[str, Line] = {}
 
     def update(self, step: events.Step) -> None:
-        """Tell what is new about a step, but not every percent."""
+        """Print a step when its text or state changed, and a growing percentage only now and then."""
         line = self._lines.setdefault(step.id, Line(step))
         changed = line.step.state is not step.state
         line.step = step
@@ -106,15 +106,15 @@ class PlainSteps:
             self.print_line(f"{_mark(step.state)} {text}{share}")
 
     def print_line(self, text: str) -> None:
-        """One line on standard error."""
+        """Print one line on standard error."""
         _note(f"[{time.monotonic() - self._began_s:6.1f} s] {text.lstrip()}")
 
     def close(self) -> None:
-        """Nothing to undo."""
+        """Do nothing: plain lines leave no state in the terminal."""
 
 
 class LiveSteps:
-    """Running steps at the bottom, redrawn; settled ones stay above as they ended."""
+    """Redraws running steps at the bottom of the terminal. Finished steps stay above them as plain lines."""
 
     def __init__(self) -> None:
         self._running: dict[str, Line] = {}
@@ -122,7 +122,7 @@ class LiveSteps:
         self._spinner: RenderableType = ""
 
     def update(self, step: events.Step) -> None:
-        """Redraw a running step; a settled one becomes a line that stays."""
+        """Redraw a running step, or print a finished one as a line that stays."""
         line = self._running.get(step.id)
         if step.state is events.StepState.RUNNING:
             if line is None:
@@ -138,7 +138,7 @@ class LiveSteps:
             self.close()
 
     def print_line(self, text: str) -> None:
-        """A line that stays, above the running steps."""
+        """Print a line that stays, above the running steps."""
         if self._live is None:
             _note(text)
         else:
@@ -147,7 +147,7 @@ class LiveSteps:
             self._live.console.print(Text.from_ansi(text))
 
     def close(self) -> None:
-        """Take the running steps off the screen."""
+        """Remove the running steps from the screen."""
         if self._live is not None:
             self._live.stop()
             self._live = None
@@ -203,8 +203,8 @@ def _describe_answer(end: events.AnswerEnd) -> str:
 
 
 def render_ready(ready: events.Ready, seconds: float) -> str:
-    """What runs, where, and how to talk to it."""
-    key = "an API key is needed" if ready.needs_key else "no API key needed"
+    """The served models, their address, and examples of requests."""
+    key = "API key needed" if ready.needs_key else "no API key needed"
     lines = [
         "",
         f"{output.paint('Ready', 'green')} in {output.format_seconds(seconds)}: {', '.join(ready.models)}",
@@ -229,7 +229,7 @@ def _note(text: str) -> None:
 
 @contextlib.contextmanager
 def open_view() -> Iterator[View]:
-    """A view that is put away on every exit."""
+    """A view that restores the terminal on every exit."""
     view = View()
     try:
         yield view

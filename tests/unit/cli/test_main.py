@@ -27,7 +27,7 @@ def raise_in(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
     def command() -> None:
         raise error
 
-    monkeypatch.setattr(importlib.import_module("remuda.cli.status"), "command", command)
+    monkeypatch.setattr(importlib.import_module("remuda.cli.commands.status"), "command", command)
 
 
 @pytest.mark.parametrize("name", main.COMMANDS)
@@ -41,6 +41,31 @@ def test_every_command_has_help(name: str, capsys: pytest.CaptureFixture[str]) -
     status, out, err = run(name, "--help", capsys=capsys)
     assert (status, err) == (0, "")
     assert out.startswith(f"Usage: remuda {name}")
+
+
+def all_commands() -> list[tuple[str, click.Command]]:
+    """Every command and subcommand with the words that call it."""
+    found: list[tuple[str, click.Command]] = []
+    for name, entry in main.COMMANDS.items():
+        command = importlib.import_module(entry.module).command
+        found.append((name, command))
+        if isinstance(command, click.Group):
+            found += [(f"{name} {sub}", command.commands[sub]) for sub in command.commands]
+    return found
+
+
+@pytest.mark.parametrize(("name", "command"), all_commands(), ids=[name for name, _ in all_commands()])
+def test_every_option_is_explained_in_a_sentence(name: str, command: click.Command) -> None:
+    for parameter in command.params:
+        if isinstance(parameter, click.Option):
+            assert (parameter.help or "").endswith("."), parameter.name
+            assert "range" not in parameter.type.name, parameter.name
+
+
+@pytest.mark.parametrize(("name", "command"), all_commands(), ids=[name for name, _ in all_commands()])
+def test_help_fits_80_columns(name: str, command: click.Command) -> None:
+    context = click.Context(command, info_name=f"remuda {name}", terminal_width=80)
+    assert max(map(len, command.get_help(context).splitlines())) <= 80
 
 
 def test_help_imports_no_command_and_nothing_heavy() -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from remuda.cli import up
+from remuda.cli.commands import up
 from remuda.errors import RemudaError
 from remuda.fleet import detach, events
 

@@ -1,17 +1,20 @@
-"""`remuda gateway`: the gateway alone, in this process, over engines that already run."""
+"""`remuda gateway` runs only the gateway, in front of engines that already run."""
 
 from pathlib import Path
 
 import click
 
+from remuda.cli.parameters import PORT
 
-@click.command(short_help="Run the gateway alone, over engines that already run.")
+
+@click.command(short_help="Run only the gateway, for engines that already run.")
 @click.argument("files", metavar="FILE...", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--port", type=click.IntRange(0, 65535), help="Port to listen on; 0 takes any free one.")
+@click.option("--port", type=PORT, help="Port to listen on; 0 chooses a free one.")
 def command(files: tuple[Path, ...], port: int | None) -> None:
-    """Run the gateway alone, over engines that already run.
+    """Run only the gateway, for engines that already run.
 
-    Every model of FILE must name its engines with `endpoints:`. Ctrl-C lets running requests finish.
+    Every Model in FILE must list its engines under `endpoints:`. On Ctrl-C, running requests finish before the gateway
+    exits.
     """
     from remuda.fleet.errors import FleetError
     from remuda.fleet.plan import plan_fleet
@@ -25,7 +28,7 @@ def command(files: tuple[Path, ...], port: int | None) -> None:
     if plan.started:
         names = ", ".join(model.metadata.name for model in plan.started)
         raise FleetError(
-            f"no engines are named for: {names}", "give these models `endpoints:`, or start them with `remuda up`"
+            f"no engines are listed for: {names}", "give these models `endpoints:`, or start them with `remuda up`"
         )
     require_free_port(plan.settings.host, plan.settings.port)
     standalone.become(standalone.GatewayPlan(plan.settings, plan.table, str(store.path)))

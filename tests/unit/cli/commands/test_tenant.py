@@ -7,8 +7,8 @@ from click.testing import CliRunner
 
 from remuda import spec
 from remuda.cli import output
+from remuda.cli.commands.tenant import command
 from remuda.cli.main import run_command
-from remuda.cli.tenant import command
 from remuda.gateway.access.keys import KEY_PATTERN
 
 
@@ -26,7 +26,7 @@ def tenant(*arguments: str, text: str | None = None):
 def test_create_prints_the_key_alone_on_standard_output_and_never_again(home):
     result = tenant("create", "acme", "--models", "a, b", "--expires", "90d")
     assert KEY_PATTERN.fullmatch(result.stdout.strip().encode())
-    assert re.fullmatch(r"key k1 of tenant acme, good until \S+Z; it is shown only now:\n", result.stderr)
+    assert re.fullmatch(r"key k1 of tenant acme, valid until \S+Z; it is shown only once:\n", result.stderr)
     everything = tenant("list").output + tenant("list", "--json").output + tenant("list", "--yaml").output
     assert result.stdout.strip() not in everything
     assert (home / "state" / "tenants.json").exists()
@@ -65,7 +65,10 @@ def test_list_as_yaml_is_what_the_cluster_and_remuda_up_read():
 def test_list_without_tenants_says_what_that_means():
     result = tenant("list")
     assert (result.stdout, result.exit_code) == ("", 0)
-    assert result.stderr == "no tenants: a gateway that is started now is open, and serves only this machine\n"
+    assert (
+        result.stderr
+        == "there are no tenants: a gateway that starts now needs no API key and accepts only local clients\n"
+    )
     assert json.loads(tenant("list", "--json").stdout) == []
 
 
@@ -93,7 +96,8 @@ def test_without_a_terminal_nothing_is_revoked_unless_it_is_confirmed(capsys, mo
     monkeypatch.setattr(output, "is_terminal", lambda _: False)
     assert run_command(["tenant", "revoke", "acme", "--key", "k1"]) == 1
     assert capsys.readouterr().err == (
-        "error: removing key k1 of acme was not confirmed\nhint: add --yes where there is no terminal\n"
+        "error: removing key k1 of acme needs confirmation, and there is no terminal to ask on\n"
+        "hint: add --yes to confirm\n"
     )
     assert len(json.loads(tenant("list", "--json").stdout)) == 1
 
@@ -111,7 +115,7 @@ def test_revoking_the_last_tenant_says_what_that_means():
     tenant("create", "acme")
     assert tenant("revoke", "acme", "--yes").stderr == (
         "removed tenant acme and all its keys\n"
-        "no tenants: a gateway that is started now is open, and serves only this machine\n"
+        "there are no tenants: a gateway that starts now needs no API key and accepts only local clients\n"
     )
 
 
@@ -121,7 +125,7 @@ def test_revoking_the_last_tenant_says_what_that_means():
         (["create", "Acme"], "error: 'Acme' cannot be the name of a tenant\nhint: at most 63 "),
         (["rotate", "acme"], "error: there is no tenant acme\nhint: `remuda tenant create acme` makes it\n"),
         (["create", "a", "--expires", "5w"], "error: invalid value for '--expires': '5w' is not a length of time"),
-        (["create", "a", "--expires", "0s"], "error: a key that lives 0 s is of no use\nhint: "),
+        (["create", "a", "--expires", "0s"], "error: a key that expires after 0 s could never be used\n"),
     ],
     ids=["bad name", "nobody", "bad time", "no time"],
 )  # fmt: skip

@@ -4,7 +4,7 @@ import contextlib
 import subprocess
 import time
 
-from remuda.cli import down
+from remuda.cli.commands import down
 from remuda.fleet.record import FleetRecord
 from remuda.machine.processes import ProcessId, fetch_process_id
 

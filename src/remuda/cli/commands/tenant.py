@@ -1,10 +1,9 @@
-"""`remuda tenant`: the API keys of this machine's gateway.
+"""`remuda tenant` manages the API keys of this machine's gateway.
 
-A key is printed alone on standard output, so that `KEY=$(remuda tenant create acme)` works, and only once; everything
-said about it goes to standard error. Parses, calls gateway/tenant_store.py, prints.
+A new key is printed once, alone on standard output, so that `KEY=$(remuda tenant create acme)` works. Everything else
+goes to standard error.
 """
 
-import re
 import sys
 import time
 from typing import TYPE_CHECKING
@@ -12,29 +11,13 @@ from typing import TYPE_CHECKING
 import click
 
 from remuda.cli import output
+from remuda.cli.parameters import Lifetime
 from remuda.errors import RemudaError
 
 if TYPE_CHECKING:
     from remuda.gateway.access.tenant_store import NewKey, StoredKey, StoredTenant, TenantStore
 
-DAY_S = 86_400.0
-OPEN_NOTE = "no tenants: a gateway that is started now is open, and serves only this machine"
-
-
-class Lifetime(click.ParamType[float]):
-    """A length of time: 90d, 24h, 1h30m, 30s."""
-
-    name = "time"
-
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        from remuda.spec.documents.quantity import parse_duration
-
-        text = str(value)
-        try:
-            days = re.fullmatch(r"([0-9]{1,5})d", text)
-            return int(days[1]) * DAY_S if days else parse_duration(text)
-        except ValueError:
-            self.fail(f"{text!r} is not a length of time; write 90d, 24h, 30m or 0s", param, ctx)
+OPEN_NOTE = "there are no tenants: a gateway that starts now needs no API key and accepts only local clients"
 
 
 def _split_models(_ctx: click.Context, _param: click.Parameter, value: str) -> tuple[str, ...]:
@@ -45,19 +28,23 @@ def _split_models(_ctx: click.Context, _param: click.Parameter, value: str) -> t
 def command() -> None:
     """Create, list, rotate and revoke API keys.
 
-    Each tenant has a name and one or more keys. While there is no tenant, the gateway is open, and serves only this
-    machine.
+    Each tenant has a name and one or more keys. While there are no tenants, the gateway needs no key and accepts only
+    clients on this machine.
     """
 
 
 @command.command()
 @click.argument("name")
 @click.option(
-    "--models", default="", callback=_split_models, metavar="A,B", help="Models it may use; all unless given."
+    "--models",
+    default="",
+    callback=_split_models,
+    metavar="A,B",
+    help="Models that it may use. By default all.",
 )
-@click.option("--expires", type=Lifetime(), help="How long its keys live, like 90d; for ever unless given.")
+@click.option("--expires", type=Lifetime(), help="Time until its keys expire, such as 90d. By default never.")
 def create(name: str, models: tuple[str, ...], expires: float | None) -> None:
-    """Make the tenant NAME and its first API key, and print the key.
+    """Create the tenant NAME with one API key, and print the key.
 
     \b
     KEY=$(remuda tenant create acme --models remuda-demo --expires 90d)
@@ -68,10 +55,13 @@ def create(name: str, models: tuple[str, ...], expires: float | None) -> None:
 
 
 @command.command("list")
-@click.option("--json", "as_json", is_flag=True, help="As JSON.")
-@click.option("--yaml", "as_yaml", is_flag=True, help="As Tenant documents for Kubernetes: hashes, never keys.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.option("--yaml", "as_yaml", is_flag=True, help="Print Tenant documents, which hold hashes of keys, never keys.")
 def list_tenants(as_json: bool, as_yaml: bool) -> None:
-    """List tenants and their keys. The keys themselves are not kept, so they cannot be shown."""
+    """List tenants and the names of their keys.
+
+    The keys themselves are not stored, so they cannot be shown.
+    """
     from remuda.gateway.access.tenant_store import render_tenant
 
     store = _open_store()
@@ -91,9 +81,12 @@ def list_tenants(as_json: bool, as_yaml: bool) -> None:
 
 @command.command()
 @click.argument("name")
-@click.option("--grace", type=Lifetime(), default="24h", show_default=True, help="How long the old keys still work.")
+@click.option("--grace", type=Lifetime(), default="24h", show_default=True, help="Time for which old keys still work.")
 def rotate(name: str, grace: float) -> None:
-    """Make a new API key for NAME and print it; the old keys work for a while longer."""
+    """Create a new API key for NAME and print it.
+
+    The old keys stay valid for the time that --grace gives.
+    """
     _print_key(_open_store().rotate(name, grace, time.time()))
     old = f"work for {output.format_seconds(grace)} more" if grace else "no longer work"
     click.echo(f"older keys of {name} {old}", err=True)
@@ -101,12 +94,12 @@ def rotate(name: str, grace: float) -> None:
 
 @command.command()
 @click.argument("name")
-@click.option("--key", "key_name", metavar="KEYNAME", help="Only this key (see `remuda tenant list`).")
-@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--key", "key_name", metavar="KEYNAME", help="Remove only this key; `remuda tenant list` shows its name.")
+@click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 def revoke(name: str, key_name: str | None, yes: bool) -> None:
-    """Remove NAME and all its keys, or one of them.
+    """Remove the tenant NAME with all its keys, or one of its keys.
 
-    Asks first; without a terminal to ask on, --yes is needed.
+    The command asks for confirmation; without a terminal it needs --yes.
     """
     store = _open_store()
     what = f"key {key_name} of {name}" if key_name else f"tenant {name} and all its keys"
@@ -126,14 +119,16 @@ def _open_store() -> "TenantStore":
 
 def _check_lifetime(expires: float | None) -> None:
     if expires == 0:
-        raise RemudaError("a key that lives 0 s is of no use", "leave --expires out for a key that lives for ever")
+        raise RemudaError(
+            "a key that expires after 0 s could never be used", "leave --expires out for a key that never expires"
+        )
 
 
 def _print_key(made: "NewKey") -> None:
     from remuda.gateway.access.tenant_store import render_instant
 
-    until = f", good until {render_instant(made.expires_s)}" if made.expires_s is not None else ""
-    click.echo(f"key {made.name} of tenant {made.tenant}{until}; it is shown only now:", err=True)
+    until = f", valid until {render_instant(made.expires_s)}" if made.expires_s is not None else ""
+    click.echo(f"key {made.name} of tenant {made.tenant}{until}; it is shown only once:", err=True)
     click.echo(made.key)
 
 

@@ -1,4 +1,4 @@
-"""`remuda status`: what runs, in what state, and why not."""
+"""`remuda status` prints the state of the gateway and of every engine of the running fleet."""
 
 import sys
 import time
@@ -16,10 +16,10 @@ _STYLES = {"ready": "green", "failed": "red", "crash-loop": "red", "backoff": "y
 _STATE_COLUMN = 1
 
 
-@click.command(short_help="Show what is running, and why it is not.")
+@click.command(short_help="Show the state of the gateway and of each engine.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON (schema remuda.dev/fleet-status/v1).")
 def command(as_json: bool) -> None:
-    """Show what is running, and why it is not."""
+    """Show the state of the gateway and of each engine, with the reason when an engine is not ready."""
     import msgspec
 
     from remuda.fleet import control
@@ -33,7 +33,7 @@ def command(as_json: bool) -> None:
 
 
 def render_status(snapshot: "FleetSnapshot", now_s: float, width: int | None) -> str:
-    """The snapshot for people."""
+    """The snapshot as text."""
     parts = [_render_head(snapshot, now_s)]
     if snapshot.engines:
         rows = [_render_engine(engine, now_s) for engine in snapshot.engines]

@@ -1,4 +1,4 @@
-"""`remuda schema [KIND]`: the JSON Schema or the CRDs of the model file, for editors and clusters."""
+"""`remuda schema` prints the JSON Schema of a document, for editors, or the CRDs, for Kubernetes."""
 
 import sys
 
@@ -9,13 +9,14 @@ from remuda.cli import output
 KINDS = {"model": "Model", "gateway": "ModelGateway", "tenant": "Tenant"}
 
 
-@click.command(short_help="Print the JSON Schema or the CRDs of the model file.")
-@click.argument("kind", type=click.Choice(list(KINDS)), required=False)
-@click.option("--crd", "as_crd", is_flag=True, help="Print CustomResourceDefinitions, for `kubectl apply -f -`.")
+@click.command(short_help="Print the JSON Schema or the CRDs of model files.")
+@click.argument("kind", metavar="[KIND]", type=click.Choice(list(KINDS)), required=False)
+@click.option("--crd", "as_crd", is_flag=True, help="Print the CustomResourceDefinitions for `kubectl apply -f -`.")
 def command(kind: str | None, as_crd: bool) -> None:
-    """Print the JSON Schema or the CRDs of the model file.
+    """Print the JSON Schema or the CRDs of model files.
 
-    KIND is model, gateway or tenant. Without it: the schema of a Model, or with --crd all three definitions.
+    KIND is model, gateway or tenant. Without KIND, the command prints the JSON Schema of a Model, or with --crd the
+    definitions of all three kinds.
     """
     if as_crd:
         _print_crds([kind] if kind else list(KINDS))

@@ -1,4 +1,4 @@
-"""`remuda logs`: the log files of engines, gateway and fleet, also when nothing runs any more."""
+"""`remuda logs` prints the log files of the engines, the gateway and the fleet, also when nothing is running."""
 
 import contextlib
 import os
@@ -10,19 +10,22 @@ from pathlib import Path
 import click
 
 from remuda.cli import output
+from remuda.cli.parameters import Number
 
 POLL_S = 0.2
 
 
 @click.command(short_help="Show the logs of the engines and the gateway.")
 @click.argument("name", metavar="[MODEL]", required=False)
-@click.option("-f", "--follow", is_flag=True, help="Go on until Ctrl-C.")
-@click.option("-n", "--lines", default=50, type=click.IntRange(0), show_default=True, help="Lines to begin with.")
+@click.option("-f", "--follow", is_flag=True, help="Print new lines as they are written, until Ctrl-C.")
+@click.option(
+    "-n", "--lines", default=50, type=Number("count", 0), show_default=True, help="Number of last lines to print first."
+)
 def command(name: str | None, follow: bool, lines: int) -> None:
     """Show the logs of the engines and the gateway.
 
-    MODEL is a model's name, one engine of it (NAME-0), `gateway` or `fleet`; without it all are shown. Logs stay when
-    the fleet is gone.
+    MODEL is the name of a model, one of its engines (such as NAME-0), `gateway` or `fleet`. Without MODEL, all logs are
+    shown. Logs stay on disk after the fleet has stopped.
     """
     from remuda.machine.home import Home
 
@@ -42,7 +45,7 @@ def command(name: str | None, follow: bool, lines: int) -> None:
 
 
 def find_logs(folder: Path, name: str | None) -> list[Path]:
-    """The logs that `name` means: a model's engines, one engine, `gateway`, `fleet`; all without a name."""
+    """The log files of a model's engines, of one engine, of `gateway` or of `fleet`; all of them without a name."""
     from remuda.fleet.errors import FleetError
 
     known = sorted(folder.glob("*.log"))
@@ -57,7 +60,7 @@ def find_logs(folder: Path, name: str | None) -> list[Path]:
 
 
 class Tail:
-    """One log file, followed over truncation and rotation."""
+    """Prints one log file and follows it across truncation and rotation."""
 
     def __init__(self, path: Path, label: str) -> None:
         self._path = path
@@ -66,12 +69,12 @@ class Tail:
         self._partial = ""
 
     def show_last(self, count: int) -> None:
-        """The last `count` lines there are."""
+        """Print the last `count` lines."""
         for line in deque(self._file, maxlen=count):
             self._show(line)
 
     def show_new(self) -> bool:
-        """What was written since; whether there was anything."""
+        """Print what was written since the last call. Returns whether there was anything."""
         text = self._file.read()
         if not text:
             return self._reopen_if_rotated()
@@ -81,7 +84,7 @@ class Tail:
         return True
 
     def close(self) -> None:
-        """Stop looking."""
+        """Close the file."""
         self._file.close()
 
     def _show(self, line: str) -> None:

@@ -1,7 +1,7 @@
-"""`remuda validate FILE...`: every problem of the files, with line and hint, before anything is started.
+"""`remuda validate` prints every problem of model files, with position and hint. It starts nothing.
 
-Calls the loader (form) and the planner (sense), prints what they found. Reads config.json of weights that are on this
-machine, so that the checks can look into the model.
+The loader finds problems of form, the planner problems of sense. config.json of weights that are already on this
+machine is read, so that the checks know the model.
 """
 
 import sys
@@ -21,20 +21,20 @@ if TYPE_CHECKING:
 STDIN = "-"
 
 
-@click.command(short_help="Check model files; list every problem.")
+@click.command(short_help="Check model files and list every problem.")
 @click.argument("files", metavar="FILE...", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option(
     "--for",
     "machine",
     type=click.Choice(["cpu", "gpu"]),
-    help="Check `gpu: auto` as on such a machine; else only what is wrong everywhere.",
+    help="Machine on which `gpu: auto` is checked. Without it, only problems of every machine are listed.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the problems as JSON.")
 def command(files: tuple[Path, ...], machine: str | None, as_json: bool) -> None:
-    """Check model files; list every problem.
+    """Check model files and list every problem.
 
-    FILE may be - for standard input. Exits with 1 when there are errors; warnings alone exit with 0. A field
-    that has no effect on one machine, only on Kubernetes, is a warning.
+    FILE may be - for standard input. The exit status is 1 when there are errors, and 0 when there are only warnings. A
+    field that has an effect only on Kubernetes is a warning.
     """
     from remuda import planner, spec
 

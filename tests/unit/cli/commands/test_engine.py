@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from remuda.cli import engine, output
+from remuda.cli import output
+from remuda.cli.commands import engine
 from remuda.cli.main import run_command
 from remuda.engine.errors import InstallError
 from remuda.engine.install.installation import environment_path, python_version, write_marker
@@ -19,7 +20,7 @@ from remuda.fleet import record
 from remuda.machine import processes
 from remuda.machine.home import Home
 
-FAKE_UV = Path(__file__).parents[1] / "engine" / "install" / "fake_uv.sh"
+FAKE_UV = Path(__file__).parents[2] / "engine" / "install" / "fake_uv.sh"
 GIB = 1024**3
 
 
@@ -66,7 +67,9 @@ def test_list_says_what_is_still_used_and_how_to_remove_the_rest(home: Home) -> 
 
 
 def test_nothing_installed_says_how_to_install() -> None:
-    assert "`remuda engine install` installs one" in run("list").stdout
+    assert run("list").stdout == (
+        "vLLM is not installed. `remuda engine install` installs it, and so does `remuda up`.\n"
+    )
 
 
 def test_an_installation_tells_what_older_ones_still_take(home: Home) -> None:
@@ -91,7 +94,8 @@ def test_without_a_terminal_nothing_is_removed_unless_it_is_confirmed(
     monkeypatch.setattr(output, "is_terminal", lambda _: False)
     assert run_command(["engine", "remove", path.name]) == 1
     assert capsys.readouterr().err == (
-        f"error: removing {path.name} (5.0 GB) was not confirmed\nhint: add --yes where there is no terminal\n"
+        f"error: removing {path.name} (5.0 GB) needs confirmation, and there is no terminal to ask on\n"
+        "hint: add --yes to confirm\n"
     )
     assert path.is_dir()
     assert run("remove", "all", "--yes").exit_code == 0
@@ -180,7 +184,7 @@ def test_a_second_signal_of_the_other_kind_does_not_interrupt_the_clearing_up(nu
             signal.raise_signal(numbers[1])
             cleared_up.append(True)
 
-    with pytest.raises(SystemExit) as ended, engine._unwinding_when_told_to_end():
+    with pytest.raises(SystemExit) as ended, engine._exit_on_signals():
         install()
     assert (ended.value.code, cleared_up) == (128 + numbers[0], [True])
     assert [signal.getsignal(number) for number in numbers] == before

@@ -1,4 +1,4 @@
-"""`remuda engine`: the environments vLLM runs in. Parses, calls engine/install.py and engine/inventory.py, prints."""
+"""`remuda engine` installs, lists and removes the environments that vLLM runs in."""
 
 import contextlib
 import signal
@@ -22,24 +22,36 @@ _STYLES = {"current": "green", "superseded": "yellow", "broken": "red"}
 
 @click.group()
 def command() -> None:
-    """Install, list and remove vLLM engines.
+    """Install, list and remove versions of vLLM.
 
-    vLLM lives in an environment of its own, shared by every start. `remuda up` installs the one a model file asks for.
+    Each version of vLLM is installed once, in a Python environment of its own. `remuda up` installs the version that a
+    model file asks for.
     """
 
 
 @command.command()
-@click.option("--version", default=None, metavar="X.Y.Z", help="Version of vLLM; the tested one unless given.")
+@click.option(
+    "--version",
+    default=None,
+    metavar="X.Y.Z",
+    help="Version of vLLM. By default the version that is tested.",
+)
 @click.option(
     "--variant",
     type=click.Choice(("auto", "cpu", "cpu-pypi", "cuda")),
     default="auto",
     show_default=True,
-    help="Build of vLLM. cpu: the smaller PyTorch where its index can be reached; cpu-pypi: from PyPI only.",
+    help="Build of vLLM. `cpu` uses a smaller PyTorch from PyTorch's own index; `cpu-pypi` uses only PyPI; "
+    "`auto` chooses by this machine.",
 )
-@click.option("--repair", is_flag=True, help="Import vLLM from the one that is here, and rebuild it if that fails.")
+@click.option(
+    "--repair", is_flag=True, help="Test an existing installation, and reinstall it if vLLM cannot be imported."
+)
 def install(version: str | None, variant: str, repair: bool) -> None:
-    """Install vLLM, or say where it is."""
+    """Install vLLM and print the path of its environment.
+
+    An existing installation of the same version and build is kept.
+    """
     from remuda.cli.progress import View
     from remuda.engine.install.installer import install_engine
     from remuda.engine.install.inventory import list_environments
@@ -53,22 +65,22 @@ def install(version: str | None, variant: str, repair: bool) -> None:
     step = StepReporter("engine", f"vLLM {wanted}", view.show)
     chosen = None if variant == "auto" else variant
     try:
-        with _unwinding_when_told_to_end():
+        with _exit_on_signals():
             found = install_engine(home, wanted, chosen, step.report, repair=repair)
         step.finish(f"installed ({found.variant}, {format_size(found.size_bytes)})")
     finally:
         view.close()
     click.echo(found.path)
-    _tell_unused(list_environments(home))
+    _print_unused(list_environments(home))
 
 
 @command.command("list")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def list_(as_json: bool) -> None:
-    """List what is installed.
+    """List the installed versions of vLLM.
 
-    STATE is `current` for what this Remuda starts engines from, `superseded` for what an older Remuda (or one under
-    another Python) left, `broken` for what is half-made or damaged.
+    STATE is `current` for an environment that this Remuda starts engines from, `superseded` for one that an older
+    Remuda or another Python version used, and `broken` for one that is incomplete or damaged.
     """
     from remuda.engine.install.inventory import list_environments
     from remuda.machine.home import Home
@@ -77,22 +89,22 @@ def list_(as_json: bool) -> None:
     if as_json:
         output.print_json([describe(environment) for environment in found])
     elif not found:
-        click.echo("No engine is installed. `remuda engine install` installs one; `remuda up` does it by itself.")
+        click.echo("vLLM is not installed. `remuda engine install` installs it, and so does `remuda up`.")
     else:
         rows = [_render_row(environment) for environment in found]
         click.echo(output.render_table(HEADERS, rows, output.terminal_width(sys.stdout), _paint_cell))
-        _tell_unused(found)
+        _print_unused(found)
 
 
 @command.command()
 @click.argument("names", metavar="[NAME]...", nargs=-1)
-@click.option("--superseded", is_flag=True, help="Everything this Remuda no longer starts engines from.")
-@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--superseded", is_flag=True, help="Remove all environments that this Remuda does not use.")
+@click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 def remove(names: tuple[str, ...], superseded: bool, yes: bool) -> None:
-    """Delete engines by the NAME that `list` shows; `all` deletes every one.
+    """Remove environments of vLLM.
 
-    Asks first; without a terminal to ask on, --yes is needed. What an engine runs from is not deleted, nor what a
-    running fleet may start one from.
+    NAME is a name that `remuda engine list` shows, or `all`. The command asks for confirmation; without a terminal it
+    needs --yes. It never removes an environment that an engine runs from or that a running fleet may start one from.
     """
     from remuda.engine.install.installation import measure_bytes
     from remuda.engine.install.inventory import check_unused, list_environments, remove_environment
@@ -119,7 +131,7 @@ def remove(names: tuple[str, ...], superseded: bool, yes: bool) -> None:
 
 
 def _check_no_fleet(home: "Home", chosen: "Sequence[Environment]") -> None:
-    """A fleet may be about to start an engine again: no process says so yet."""
+    """Refuse while a fleet runs, because it may restart an engine although none runs from the environment now."""
     from remuda.engine.errors import InstallError
     from remuda.fleet.record import is_claimed
 
@@ -127,12 +139,12 @@ def _check_no_fleet(home: "Home", chosen: "Sequence[Environment]") -> None:
     if current and is_claimed(home.state):
         raise InstallError(
             f"a fleet runs on this machine and starts engines from {current[0]}",
-            "`remuda down` stops it; then remove it",
+            "stop the fleet with `remuda down` first",
         )
 
 
 def choose(found: "Sequence[Environment]", names: Sequence[str]) -> "list[Environment]":
-    """The environments of these names; `all` is every one, and no name those this Remuda does not use."""
+    """The environments with these names; all of them for `all`; those this Remuda does not use for no name."""
     from remuda.engine.errors import InstallError
 
     if not names:
@@ -148,7 +160,7 @@ def choose(found: "Sequence[Environment]", names: Sequence[str]) -> "list[Enviro
 
 
 def _confirm(chosen: "Sequence[Environment]", *, yes: bool) -> None:
-    """Several are listed before it is asked: gigabytes take long to download again."""
+    """Ask before environments are deleted, and name them first when they are several."""
     if len(chosen) > 1 and not yes:
         for environment in chosen:
             click.echo(f"{environment.name} ({format_size(environment.size_bytes)})", err=True)
@@ -157,7 +169,7 @@ def _confirm(chosen: "Sequence[Environment]", *, yes: bool) -> None:
     output.confirm_removal(f"{what} ({total})", yes=yes)
 
 
-def _tell_unused(found: "Sequence[Environment]") -> None:
+def _print_unused(found: "Sequence[Environment]") -> None:
     from remuda.engine.install.inventory import describe_unused
 
     if unused := describe_unused(found):
@@ -165,17 +177,17 @@ def _tell_unused(found: "Sequence[Environment]") -> None:
 
 
 @contextlib.contextmanager
-def _unwinding_when_told_to_end() -> Iterator[None]:
-    """SIGTERM and SIGHUP unwind as Ctrl-C does: the installer is ended, and what is half-made deleted."""
+def _exit_on_signals() -> Iterator[None]:
+    """Let SIGTERM and SIGHUP raise SystemExit, so that the installer is ended and an incomplete environment deleted."""
 
     def leave(number: int, _frame: "FrameType | None") -> None:
-        for other in before:  # once is enough: deleting gigabytes takes a moment, and a terminal that goes sends both
+        for other in before:  # a second signal must not interrupt the deletion, which can take seconds
             signal.signal(other, signal.SIG_IGN)
         raise SystemExit(128 + number)
 
     before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
     for number, handler in before.items():
-        if handler is not signal.SIG_IGN:  # nohup asks to outlive the terminal
+        if handler is not signal.SIG_IGN:  # under nohup, SIGHUP stays ignored
             signal.signal(number, leave)
     try:
         yield
@@ -185,7 +197,7 @@ def _unwinding_when_told_to_end() -> Iterator[None]:
 
 
 def describe(environment: "Environment") -> dict[str, object]:
-    """One environment for programs; a broken one has no version."""
+    """One environment as JSON values; a broken one has no version."""
     found = environment.installation
     place = {
         "name": environment.name,
@@ -200,7 +212,7 @@ def describe(environment: "Environment") -> dict[str, object]:
 
 
 def format_size(size_bytes: int) -> str:
-    """Gigabytes as disks are sold."""
+    """A size in decimal gigabytes."""
     return f"{size_bytes / 1e9:.1f} GB"
 
 

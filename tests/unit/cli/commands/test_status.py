@@ -3,7 +3,8 @@ import json
 import msgspec
 import pytest
 
-from remuda.cli import main, status
+from remuda.cli import main
+from remuda.cli.commands import status
 from remuda.fleet import control
 from remuda.fleet.snapshot import EndpointSnapshot, EngineSnapshot, FleetSnapshot, GatewaySnapshot
 

@@ -1,6 +1,4 @@
-"""`remuda chat`: talk to a model of the running fleet (or of any OpenAI-compatible address), from a prompt or a
-pipe.
-"""
+"""`remuda chat` asks a model of the running fleet, or of another OpenAI-compatible server, and prints its answers."""
 
 import asyncio
 import contextlib
@@ -11,20 +9,27 @@ from typing import TYPE_CHECKING
 import click
 
 from remuda.cli import output
+from remuda.cli.parameters import Number
 
 if TYPE_CHECKING:
     from remuda.fleet.talk import Address, Message, Wish
 
-_KEYS = "Ctrl-D ends, Ctrl-C breaks an answer off, /new starts over"
+_KEYS = "Ctrl-D ends the chat, Ctrl-C stops an answer, /new starts a new conversation"
 
 
-@click.command(short_help="Talk to a model.")
+@click.command(short_help="Chat with a model.")
 @click.argument("model", required=False)
-@click.option("-m", "--message", help="Ask this one thing and print the answer. Also read from a pipe.")
+@click.option("-m", "--message", help="Ask one question, print the answer and exit.")
 @click.option("-s", "--system", help="System prompt.")
-@click.option("--max-tokens", type=click.IntRange(1), help="Longest answer.")
-@click.option("--temperature", type=click.FloatRange(0, 2), help="0 always gives the same answer.")
-@click.option("--url", envvar="REMUDA_URL", help="Another server than the fleet of this machine (without /v1).")
+@click.option("--max-tokens", type=Number("tokens", 1), help="Most tokens of one answer.")
+@click.option(
+    "--temperature",
+    type=Number("number", 0, 2, whole=False),
+    help="Randomness of the answer, from 0 to 2. With 0, the same question gets the same answer.",
+)
+@click.option(
+    "--url", envvar="REMUDA_URL", help="Base URL of another server, without /v1. By default the fleet on this machine."
+)
 def command(
     model: str | None,
     message: str | None,
@@ -33,14 +38,14 @@ def command(
     temperature: float | None,
     url: str | None,
 ) -> None:
-    """Talk to a model.
+    """Chat with a model.
+
+    Without MODEL, the gateway chooses a model that can chat. An API key is read from REMUDA_API_KEY.
 
     \b
     remuda chat                       a conversation
-    remuda chat -m "What is vLLM?"    one answer
-    echo "Say hello" | remuda chat    the same, from a pipe
-
-    Where an API key is needed, it is read from REMUDA_API_KEY.
+    remuda chat -m "What is vLLM?"    one question and its answer
+    echo "Say hello" | remuda chat    a question from standard input
     """
     from remuda.fleet.talk import Wish
 
@@ -48,7 +53,7 @@ def command(
     if message is None and not sys.stdin.isatty():
         message = sys.stdin.read().strip()
         if not message:
-            raise click.UsageError("nothing to ask: standard input is empty")
+            raise click.UsageError("there is no question: standard input is empty")
     if message is not None:
         asyncio.run(conversation.ask(message))
     else:
@@ -67,7 +72,7 @@ def _find_address(url: str | None) -> "Address":
 
 
 class Conversation:
-    """What was said, and with whom."""
+    """The messages of one conversation, and the model that answers them."""
 
     def __init__(self, address: "Address", model: str | None, wish: "Wish", system: str | None) -> None:
         self._address = address
@@ -78,15 +83,15 @@ class Conversation:
 
     @property
     def model(self) -> str:
-        """The model's name; "" lets the gateway choose."""
+        """The name of the model; with "", the gateway chooses one."""
         return self._model or ""
 
     def start_over(self) -> None:
-        """Forget all but the system prompt."""
+        """Drop all messages except the system prompt."""
         self._messages = list(self._first)
 
     async def choose_model(self) -> None:
-        """The only model there is, when none was named; with several, the gateway finds one that chats."""
+        """Choose the only model of the server when none was named; with several, leave the choice to the gateway."""
         from remuda.fleet import talk
 
         if self._model is None:
@@ -94,7 +99,7 @@ class Conversation:
             self._model = str(models[0]["id"]) if len(models) == 1 else ""
 
     async def ask(self, text: str) -> None:
-        """Print the answer as it comes; an answer that breaks off is not remembered."""
+        """Print the answer while it arrives. Keep question and answer only when the answer is complete."""
         from remuda.fleet import talk
 
         await self.choose_model()
@@ -113,7 +118,7 @@ def _converse(conversation: Conversation) -> None:
     from remuda.errors import RemudaError
 
     with contextlib.suppress(ImportError):
-        import readline  # noqa: F401  gives input() line editing and history
+        import readline  # noqa: F401  importing it gives input() line editing and history
     asyncio.run(conversation.choose_model())
     click.echo(output.paint(f"{conversation.model or 'chat'}: {_KEYS}", "dim"))
     while (text := _read_question()) is not None:
@@ -123,7 +128,7 @@ def _converse(conversation: Conversation) -> None:
             try:
                 asyncio.run(conversation.ask(text))
             except KeyboardInterrupt:
-                click.echo(output.paint("(broken off)", "dim"))
+                click.echo(output.paint("(stopped)", "dim"))
             except RemudaError as error:
                 output.show_error(error.message, error.hint)
 

@@ -1,4 +1,4 @@
-"""`remuda up`: plan, show, apply."""
+"""`remuda up` plans a fleet from model files, shows the plan, and runs it in this process or in the background."""
 
 import contextlib
 import signal
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from remuda.cli import output, progress
+from remuda.cli.parameters import PORT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -17,20 +18,19 @@ if TYPE_CHECKING:
     from remuda.machine.home import Home
 
 EXIT_INTERRUPTED = 130
-FileArgument = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
 @click.command(short_help="Serve the models of FILE on this machine.")
 @click.argument("files", metavar="[FILE]...", nargs=-1, type=click.Path(path_type=Path))
-@click.option("-d", "--detach", is_flag=True, help="Return when the fleet is ready; it goes on in the background.")
-@click.option("--port", type=click.IntRange(0, 65535), help="Port of the gateway; 0 takes any free one.")
-@click.option("--dry-run", is_flag=True, help="Show what would run, and stop.")
+@click.option("-d", "--detach", is_flag=True, help="Return when the models are ready; keep serving in the background.")
+@click.option("--port", type=PORT, help="Port of the gateway; 0 chooses a free one.")
+@click.option("--dry-run", is_flag=True, help="Show what would be started, and exit.")
 def command(files: tuple[Path, ...], detach: bool, port: int | None, dry_run: bool) -> int:
     """Serve the models of FILE on this machine.
 
-    Installs vLLM if it is missing, fetches weights, starts the engines and a gateway in front of them, lets a model
-    answer once, and serves until Ctrl-C, which lets running requests finish. Without FILE, a small model that comes
-    with Remuda is served on the CPU.
+    The command installs vLLM if it is missing, downloads weights, starts the engines and a gateway in front of them,
+    asks a model one question to show that it answers, and serves until Ctrl-C. Running requests then finish first.
+    Without FILE, it serves a small model that comes with Remuda, on the CPU.
     """
     from remuda.fleet.plan import plan_fleet
     from remuda.gateway.access.tenant_store import TenantStore
@@ -45,7 +45,7 @@ def command(files: tuple[Path, ...], detach: bool, port: int | None, dry_run: bo
 
 
 def show_plan(plan: "FleetPlan") -> None:
-    """What is about to run, before it runs."""
+    """Print the models that are about to start, and the warnings about their files."""
     rows = []
     for model in plan.models:
         settings = model.spec.engine
@@ -60,7 +60,7 @@ def show_plan(plan: "FleetPlan") -> None:
         )
     table = output.render_table(("MODEL", "SOURCE", "ENGINE", "REPLICAS"), rows, output.terminal_width(sys.stderr))
     click.echo(table + "\n", err=True)
-    for note in plan.notes:  # as `validate` shows them: file:line:column: warning: …
+    for note in plan.notes:  # written as by `validate`: file:line:column: warning: …
         click.echo(note.replace("warning:", output.paint("warning:", "yellow", sys.stderr), 1), err=True)
 
 
@@ -86,13 +86,16 @@ def _launch(files: tuple[Path, ...], port: int | None, home: "Home") -> int:
             launch.interrupt()
             launch.wait()
             return EXIT_INTERRUPTED
-    click.echo("It serves in the background: `remuda status`, `remuda logs -f`, `remuda down`.", err=True)
+    click.echo("Serving in the background. See `remuda status` and `remuda logs -f`; `remuda down` stops it.", err=True)
     return 0
 
 
 @contextlib.contextmanager
 def _ctrl_c_held() -> "Iterator[Callable[[], None]]":
-    """Keep a Ctrl-C until what is given is called: in between, a fleet is started that must be told to stop."""
+    """Hold a Ctrl-C back until the yielded function is called.
+
+    In between, a fleet starts in the background. A Ctrl-C must then reach it, or it would keep running.
+    """
     before = signal.getsignal(signal.SIGINT)
     held: list[int] = []
 

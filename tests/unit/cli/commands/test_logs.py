@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from remuda.cli import main
-from remuda.cli.logs import Tail, find_logs
+from remuda.cli.commands.logs import Tail, find_logs
 from remuda.fleet.errors import FleetError
 
 

@@ -1,4 +1,4 @@
-"""`remuda down`: ask the fleet to stop, show how it does, return when nothing is left."""
+"""`remuda down` asks the fleet to stop, shows its progress, and returns when all of its processes have ended."""
 
 import os
 import signal
@@ -13,17 +13,17 @@ from remuda.cli import progress
 if TYPE_CHECKING:
     from remuda.fleet.record import FleetRecord
 
-GONE_S = 10.0  # after its last event a fleet only has to exit
+GONE_S = 10.0  # a fleet that has sent its last event only has to exit
 _POLL_S = 0.05
 
 
-@click.command(short_help="Stop the fleet: running requests finish first.")
-@click.option("--cut", is_flag=True, help="Do not wait for running requests.")
+@click.command(short_help="Stop what `remuda up` started.")
+@click.option("--cut", is_flag=True, help="Stop at once, without waiting for running requests.")
 def command(cut: bool) -> None:
-    """Stop the fleet: running requests finish first.
+    """Stop what `remuda up` started.
 
-    Returns when no process of it is left. With --cut, running requests are broken off, and a fleet that does not answer
-    is killed (its engines end with it).
+    Running requests finish first. The command returns when all processes have ended. With --cut, running requests are
+    aborted, and a fleet that does not respond is killed with its engines.
     """
     from remuda.fleet import control
     from remuda.fleet.errors import FleetAbsentError, FleetError
@@ -50,7 +50,7 @@ def _kill(record: "FleetRecord") -> None:
 
     if is_alive(record.process):
         os.kill(record.pid, signal.SIGKILL)
-    for child in record.children.values():  # engines go with it, but the gateway would drain first
+    for child in record.children.values():  # engines end with their parent, but the gateway would drain first
         stop_group(child)
 
 
