@@ -12,9 +12,8 @@ from tests.engine.running import poll
 
 from remuda import spec
 from remuda.engine.errors import WeightsError
-from remuda.engine.install.build import Progress
 from remuda.engine.plan import plan_engine
-from remuda.engine.status import EngineState
+from remuda.engine.status import EngineState, Progress
 from remuda.engine.weights import fetch_weights, read_marker
 from remuda.machine.ports import pick_free_port
 from remuda.machine.processes import find_descendants

@@ -37,7 +37,12 @@ async def test_a_ready_engine_states_its_kv_tokens_context_length_and_version(sh
     assert status.version in DIALECTS
     assert status.kv_tokens is not None
     assert status.kv_tokens % 32 == 0
-    assert status.served_names == ("small", "little", *adapters)
+
+
+async def test_an_engine_serves_its_name_its_aliases_and_its_adapters(shared, adapters):
+    async with httpx.AsyncClient(trust_env=False) as client:
+        entries = (await client.get(f"{shared.url}/v1/models")).json()["data"]
+    assert [entry["id"] for entry in entries] == ["small", "little", *adapters]
 
 
 async def test_a_start_passes_its_stages_in_order_each_with_a_reason(shared):

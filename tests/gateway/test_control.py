@@ -9,8 +9,7 @@ from dataclasses import asdict
 
 from tests.gateway.test_drain import SETTINGS, Child
 
-from remuda.fleet.gateway_child import GatewayChild, GatewayState
-from remuda.fleet.pulse import Pulse
+from remuda.fleet.gateway_process import GatewayState, GatewaySupervisor, HeartbeatMonitor
 from remuda.gateway.settings import GatewaySettings
 from remuda.gateway.supervised import ControlSocket
 from remuda.gateway.table import Table
@@ -67,8 +66,9 @@ def ask_health(port: int) -> int:
 async def test_process_that_is_stopped_is_replaced_and_answers_on_the_same_port(tmp_path):
     changed = asyncio.Event()
     settings = asdict(GatewaySettings(port=0))
-    gateway = GatewayChild(settings, lambda _: changed.set(), tmp_path / "log", pulse=Pulse(look_s=1.5, silent_looks=3))
-    gateway.push(Table())
+    heartbeats = HeartbeatMonitor(check_s=1.5, silent_checks=3)
+    gateway = GatewaySupervisor(settings, lambda _: changed.set(), tmp_path / "log", heartbeats=heartbeats)
+    gateway.send_table(Table())
     run = asyncio.create_task(gateway.run())
 
     async def until_listening(restarts: int) -> int:

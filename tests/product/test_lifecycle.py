@@ -25,11 +25,11 @@ from tests.product.driving import (
     wait_until_gone,
 )
 
-from remuda.fleet.pulse import Pulse
+from remuda.fleet.gateway_process import HeartbeatMonitor
 from remuda.machine.processes import fetch_process_id, is_alive
 
 SECOND_START_S = 30.0
-SILENCE_S = Pulse().patience_s
+SILENCE_S = HeartbeatMonitor().patience_s
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from prometheus_client.parser import text_string_to_metric_families as parse_tex
 from tests.product.driving import GONE_S, Machine, until
 from tests.product.test_two_engines import MODEL, ask_many
 
-from remuda.fleet.figures import LOOK_S
+from remuda.fleet.reporting.engine_metrics import INTERVAL_S
 
 REQUESTS = 8
 TOKENS = 32
@@ -49,7 +49,7 @@ def test_page_shows_what_real_engines_did(
         page = fetch_page(url, accept, parse)
         return page if count_samples(page, "remuda_engine_requests_done_total") == engines else None
 
-    before = until(look_first, LOOK_S + GONE_S, "every engine is on the page")
+    before = until(look_first, INTERVAL_S + GONE_S, "every engine is on the page")
     assert before is not None
     answers = asyncio.run(ask_many(url, REQUESTS, TOKENS))
     assert {answer.status_code for answer in answers} == {200}
@@ -62,7 +62,7 @@ def test_page_shows_what_real_engines_did(
     def growth(page: list[Metric], name: str) -> float:
         return sum_samples(page, name) - sum_samples(before, name)
 
-    page = until(look, LOOK_S + GONE_S, "the page shows the requests")
+    page = until(look, INTERVAL_S + GONE_S, "the page shows the requests")
     assert page is not None
     assert growth(page, "remuda_engine_generated_tokens_total") >= REQUESTS * TOKENS
     assert growth(page, "remuda_engine_prompt_tokens_total") > REQUESTS

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from remuda.cli import output
-from remuda.fleet import events, snippets
+from remuda.fleet.reporting import events, views
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -213,9 +213,9 @@ def render_ready(ready: events.Ready, seconds: float) -> str:
         "",
     ]
     if ready.chat_model or ready.completion_model:
-        lines += [snippets.render_curl(ready), "", snippets.render_python(ready), ""]
+        lines += [views.render_curl(ready), "", views.render_python(ready), ""]
     else:
-        lines += [snippets.render_models(ready.url, needs_key=ready.needs_key), ""]
+        lines += [views.render_models(ready.url, needs_key=ready.needs_key), ""]
     return "\n".join(lines)
 
 

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from remuda.engine.errors import WeightsError
-from remuda.engine.install.build import Progress, ProgressCallback
 from remuda.engine.install.uv import clean_environment
+from remuda.engine.status import Progress, ProgressCallback
 from remuda.machine.parent_death import PARENT_VARIABLE
 
 _FETCHER: Final = Path(__file__).parent / "inside" / "fetch.py"

@@ -14,6 +14,7 @@ from remuda import spec
 from remuda.engine.errors import EngineError
 from remuda.engine.install.installation import Installation
 from remuda.engine.install.variants import parse_variant
+from remuda.engine.status import name_engine
 from remuda.engine.weights import locate_weights
 from remuda.machine.home import Home
 from remuda.machine.secrets import read_secret
@@ -43,9 +44,9 @@ class TokenQuestion:
 class EnginePlan:
     """One replica of one model."""
 
-    id: str
-    """`<model>-<replica>`; names the log file and the metric label."""
     model: str
+    replica: int
+    """0, 1, … among the engines of one model."""
     argv: tuple[str, ...]
     env: Mapping[str, str] = field(repr=False)
     """The whole environment of the process; may hold secrets, so it is never printed."""
@@ -64,6 +65,11 @@ class EnginePlan:
     """What was decided for the user: block size mapped, threads, eager mode …; shown once by `up`."""
     secrets: frozenset[str] = field(default=frozenset(), repr=False)
     """Values to be masked in logs."""
+
+    @property
+    def id(self) -> str:
+        """The name of this engine; its log file has it too."""
+        return name_engine(self.model, self.replica)
 
     def with_port(self, port: int) -> "EnginePlan":
         """The same engine on another port."""
@@ -84,13 +90,13 @@ def plan_engine(model: spec.Model, replica: int, port: int, installation: Instal
     env = {**_inherited(os.environ), **render_environment(model, target), **secrets}
     program = (str(installation.python), "-P", str(_LAUNCHER), pick_dialect(settings.version).entry_module)
     return EnginePlan(
-        id=f"{model.metadata.name}-{replica}",
         model=model.metadata.name,
+        replica=replica,
         argv=(*program, *render_arguments(model, target)),
         env=env,
         host=target.host,
         port=port,
-        log_path=home.logs / f"{model.metadata.name}-{replica}.log",
+        log_path=home.logs / f"{name_engine(model.metadata.name, replica)}.log",
         scratch_path=home.state / "run",
         served_names=(model.served_name, *model.spec.aliases, *(adapter.name for adapter in settings.adapters)),
         question=token_question(model.spec.capabilities),

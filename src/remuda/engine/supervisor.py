@@ -77,14 +77,13 @@ class EngineSupervisor:
         self._ending = asyncio.Event()
         self._done = asyncio.Event()
         self.status = EngineStatus(
-            id=plan.id,
             model=plan.model,
+            replica=plan.replica,
             state=EngineState.WAITING,
             reason="not started yet",
             host=plan.host,
             port=plan.port,
-            since=time.time(),
-            served_names=plan.served_names,
+            entered_at=time.time(),
         )
 
     async def run(self) -> None:
@@ -273,8 +272,8 @@ class EngineSupervisor:
             self._set(EngineState.STARTING, stage.value, progress=progress)
 
     def _set(self, state: EngineState, reason: str, **changes: object) -> None:
-        since = time.time() if state is not self.status.state else self.status.since
-        new = replace(self.status, state=state, reason=reason, since=since, **changes)  # type: ignore[arg-type]
+        entered_at = time.time() if state is not self.status.state else self.status.entered_at
+        new = replace(self.status, state=state, reason=reason, entered_at=entered_at, **changes)  # type: ignore[arg-type]
         if new != self.status:
             self.status = new
             self._observer(new)

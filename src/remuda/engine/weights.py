@@ -19,8 +19,8 @@ from typing import Any, Final
 from remuda import spec
 from remuda.engine.download import FetchJob, run_fetch
 from remuda.engine.errors import WeightsError
-from remuda.engine.install.build import Progress, ProgressCallback
 from remuda.engine.install.installation import Installation
+from remuda.engine.status import Progress, ProgressCallback
 from remuda.machine.files import replace_file
 from remuda.machine.home import Home
 from remuda.machine.secrets import read_secret

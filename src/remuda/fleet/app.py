@@ -1,10 +1,10 @@
-"""The composition root of `remuda up`: builds the fleet out of real parts and hands it the process's signals.
+"""The composition root of `remuda up`: builds the fleet from its parts and handles the process's signals.
 
-`serve` runs a fleet in this process. SIGINT, SIGTERM and SIGHUP (the terminal was closed) drain it, a second one
-cuts. Called by `cli.up` (in front of a terminal) and by `detach` (behind one).
+`serve` runs a fleet in this process. SIGINT, SIGTERM and SIGHUP drain it; a second SIGINT, SIGTERM or SIGHUP kills its
+engines.
 
-Of a closed terminal the kernel tells only the first process in it, which may be a `make` that waits for us (ssh -t host
-make up). So the terminal itself is looked at, too.
+On hang-up only the session leader gets SIGHUP. That may be a `make` that waits for us (ssh -t host make up), so the
+fleet also polls its terminal.
 """
 
 import asyncio
@@ -16,16 +16,26 @@ import select
 import signal
 from collections.abc import Callable
 
-from remuda.fleet import events
+from remuda.fleet.engines import EngineFactory
 from remuda.fleet.plan import FleetPlan
-from remuda.fleet.supervisor import Supervisor
-from remuda.fleet.workshop import EngineWorkshop
+from remuda.fleet.reporting import events
+from remuda.fleet.supervisor import FleetSupervisor
 from remuda.machine.errors import explain_os_error
 from remuda.machine.home import Home
 
 _REASONS = {signal.SIGINT: "Ctrl-C", signal.SIGTERM: "SIGTERM", signal.SIGHUP: "the terminal was closed"}
-TERMINAL_LOOK_S = 1.0
-_OURS = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.EMFILE, errno.ENOMEM, errno.ENOTDIR}
+TERMINAL_POLL_S = 1.0
+_EXPLAINED = {
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.EACCES,
+    errno.EPERM,
+    errno.EROFS,
+    errno.EMFILE,
+    errno.ENOMEM,
+    errno.ENOTDIR,
+}
+"""Errors of the operating system that say something about the machine; any other one is a fault of ours."""
 
 
 def serve(plan: FleetPlan, home: Home, emit: events.Emit) -> bool:
@@ -40,23 +50,24 @@ def serve(plan: FleetPlan, home: Home, emit: events.Emit) -> bool:
     try:
         asyncio.run(_serve(plan, home, watch))
     except OSError as error:
-        if error.errno not in _OURS:
+        if error.errno not in _EXPLAINED:
             raise
         raise explain_os_error(error) from error
     return became_ready
 
 
 async def _serve(plan: FleetPlan, home: Home, emit: events.Emit) -> None:
-    supervisor = Supervisor(plan, home, EngineWorkshop(home), emit)
+    supervisor = FleetSupervisor(plan, home, EngineFactory(home), emit)
     loop = asyncio.get_running_loop()
     for number, reason in _REASONS.items():
-        if signal.getsignal(number) is not signal.SIG_IGN:  # nohup asks to outlive the terminal
+        if signal.getsignal(number) is not signal.SIG_IGN:  # nohup ignores SIGHUP to outlive the terminal
             loop.add_signal_handler(number, supervisor.interrupt, reason)
     watcher = None
     terminal = _find_terminal()
     if terminal is not None and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
-        gone = functools.partial(supervisor.request_stop, _REASONS[signal.SIGHUP])  # a signal as well must not cut
-        watcher = asyncio.create_task(watch_terminal(terminal, gone))
+        # not `interrupt`: the same hang-up may come as a signal too, and must not count as a second request
+        on_hang_up = functools.partial(supervisor.request_stop, _REASONS[signal.SIGHUP])
+        watcher = asyncio.create_task(watch_terminal(terminal, on_hang_up))
     try:
         await supervisor.run()
     finally:
@@ -65,7 +76,7 @@ async def _serve(plan: FleetPlan, home: Home, emit: events.Emit) -> None:
 
 
 def _find_terminal() -> int | None:
-    """The terminal that this process belongs to; one of another session (`setsid`) is not ours to end with."""
+    """The controlling terminal of this process; a terminal of another session (`setsid`) does not count."""
     for fd in (0, 1, 2):
         with contextlib.suppress(OSError):
             os.tcgetpgrp(fd)
@@ -73,10 +84,10 @@ def _find_terminal() -> int | None:
     return None
 
 
-async def watch_terminal(fd: int, gone: Callable[[], None], look_s: float = TERMINAL_LOOK_S) -> None:
-    """Call `gone` once when nobody holds the other side of the terminal `fd` any more."""
+async def watch_terminal(fd: int, on_hang_up: Callable[[], None], poll_s: float = TERMINAL_POLL_S) -> None:
+    """Call `on_hang_up` once when the other side of the terminal `fd` is closed."""
     poll = select.poll()
-    poll.register(fd, 0)  # hang-ups are told without being asked for
-    while not poll.poll(0):  # noqa: ASYNC110 - nothing tells of it
-        await asyncio.sleep(look_s)
-    gone()
+    poll.register(fd, 0)  # POLLHUP is reported without being asked for
+    while not poll.poll(0):  # noqa: ASYNC110 - there is no event to wait for
+        await asyncio.sleep(poll_s)
+    on_hang_up()

@@ -1,9 +1,7 @@
-"""The fleet's control socket: `status` and `down` ask, the supervisor answers, JSON lines over a unix socket (mode
-0600).
+"""The fleet's control socket: `status` and `down` ask, the fleet answers, in JSON lines over a unix socket (mode 0600).
 
-One request line per connection: {"ask": "status"} is answered by one snapshot; {"ask": "down", "cut": false} by the
-fleet's events until it is gone. Knows no engine or gateway: it is given a `Desk`. Called by `supervisor` (serve)
-and `cli` (ask).
+A connection carries one request. The fleet answers {"ask": "status"} with one snapshot, and {"ask": "down", "cut":
+false} with its events until it is gone. The module holds both sides, server and client, and knows no engine or gateway.
 """
 
 import asyncio
@@ -18,17 +16,17 @@ from typing import Protocol
 import msgspec
 
 from remuda import __version__
-from remuda.fleet import events
 from remuda.fleet.errors import FleetAbsentError, FleetError
 from remuda.fleet.record import SOCKET_NAME, is_claimed, read_record
-from remuda.fleet.snapshot import FleetSnapshot
+from remuda.fleet.reporting import events
+from remuda.fleet.reporting.snapshot import FleetSnapshot
 
-ANSWER_TIMEOUT_S = 10.0  # an answer takes milliseconds, scraping a stuck engine 2 s; a fleet that needs longer is stuck
+ANSWER_TIMEOUT_S = 10.0  # an answer takes milliseconds, or 2 s with a hung engine; a slower fleet hangs itself
 _LINE_LIMIT_BYTES = 1 << 20
 _START_HINT = "start one with `remuda up`"
 
 
-class Desk(Protocol):
+class ControlledFleet(Protocol):
     """What the control socket may ask of the fleet."""
 
     async def describe(self) -> FleetSnapshot:
@@ -36,7 +34,7 @@ class Desk(Protocol):
         ...
 
     def request_stop(self, reason: str, *, cut: bool) -> None:
-        """Stop: after running requests finished, or (`cut`) at once."""
+        """Stop when running requests are finished or, with `cut`, at once."""
         ...
 
     def follow(self) -> AsyncIterator[events.AnyEvent]:
@@ -46,7 +44,7 @@ class Desk(Protocol):
 
 @contextlib.contextmanager
 def _short_path(folder: Path) -> Iterator[str]:
-    # A unix socket's path is limited to 107 bytes; through /proc/self/fd every folder is near.
+    # The path of a unix socket has at most 107 bytes; through /proc/self/fd the path of every folder is short.
     handle = os.open(folder, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         yield f"/proc/self/fd/{handle}/{SOCKET_NAME}"
@@ -68,34 +66,34 @@ def listen(folder: Path) -> socket.socket:
     return listener
 
 
-async def serve(listener: socket.socket, desk: Desk) -> asyncio.Server:
-    """Answer on `listener` until the server is closed."""
+async def serve(listener: socket.socket, fleet: ControlledFleet) -> asyncio.Server:
+    """Answer on `listener` until the returned server is closed."""
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             with contextlib.suppress(ConnectionError, ValueError):
                 question = json.loads(await reader.readline())
-                await _answer(question if isinstance(question, dict) else {}, writer, desk)
+                await _answer(question if isinstance(question, dict) else {}, writer, fleet)
         finally:
             writer.close()
 
     return await asyncio.start_unix_server(answer, sock=listener, limit=_LINE_LIMIT_BYTES)
 
 
-async def _answer(question: dict[str, object], writer: asyncio.StreamWriter, desk: Desk) -> None:
+async def _answer(question: dict[str, object], writer: asyncio.StreamWriter, fleet: ControlledFleet) -> None:
     if question.get("ask") == "status":
-        writer.write(msgspec.json.encode(await desk.describe()) + b"\n")
+        writer.write(msgspec.json.encode(await fleet.describe()) + b"\n")
         await writer.drain()
     if question.get("ask") == "down":
-        following = desk.follow()
-        desk.request_stop("`remuda down`", cut=bool(question.get("cut")))
+        following = fleet.follow()
+        fleet.request_stop("`remuda down`", cut=bool(question.get("cut")))
         async for event in following:
             writer.write(events.render_line(event))
             await writer.drain()
 
 
 def ask_status(folder: Path) -> FleetSnapshot:
-    """The running fleet's snapshot; raises FleetAbsentError when there is none."""
+    """The snapshot of the running fleet; raises FleetAbsentError when no fleet runs."""
     with _connect(folder) as connection, _explained(folder), connection.makefile("rb") as answer:
         connection.sendall(b'{"ask": "status"}\n')
         if not (line := answer.readline()):
@@ -104,12 +102,12 @@ def ask_status(folder: Path) -> FleetSnapshot:
 
 
 def ask_down(folder: Path, *, cut: bool) -> Iterator[events.AnyEvent]:
-    """Tell the fleet to stop; yields its events until it is gone. Raises FleetError when it does not answer."""
+    """Tell the fleet to stop, and yield its events until it is gone. Raises FleetError when it does not answer."""
     with _connect(folder) as connection, _explained(folder), connection.makefile("rb") as answer:
         connection.sendall(json.dumps({"ask": "down", "cut": cut}).encode() + b"\n")
         while line := answer.readline():
             yield events.parse_line(line)
-            # It has heard us. Draining takes as long as it takes; being cut does not.
+            # The fleet has read the request. A drain may take long; a cut may not.
             connection.settimeout(ANSWER_TIMEOUT_S if cut else None)
 
 
@@ -135,13 +133,13 @@ def _explained(folder: Path) -> Iterator[None]:
         raise _absence(folder) from error
     except msgspec.DecodeError as error:
         raise FleetError(
-            f"the fleet that runs answers what this Remuda ({__version__}) cannot read: {error}",
-            "another version started it: use that one, or `remuda down --cut`",
+            f"this Remuda ({__version__}) cannot read the answer of the fleet that runs: {error}",
+            "another version of Remuda started it: use that one, or `remuda down --cut`",
         ) from error
 
 
 def _absence(folder: Path) -> FleetError:
-    """Why nobody answers."""
+    """Why there is no answer."""
     record = read_record(folder)
     if is_claimed(folder):
         who = f" (process {record.pid})" if record else ""

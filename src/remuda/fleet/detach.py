@@ -1,7 +1,7 @@
-"""`remuda up -d`: a fleet in a session of its own, and the launcher that waits beside it until it is ready.
+"""`remuda up -d`: a fleet in a session of its own, and the launcher that waits until the fleet is ready.
 
-The launcher starts `python -m remuda.fleet.detach --fd N` and reads its events from a socketpair until Ready or
-Failed. From then on the fleet goes on alone; a launcher that is killed earlier is not missed. Called by `cli.up`.
+The launcher starts `python -m remuda.fleet.detach --fd N` and reads its events from a socket pair until Ready or
+Failed. Then the fleet goes on alone. It also goes on when the launcher is killed earlier.
 """
 
 import contextlib
@@ -15,18 +15,18 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from remuda.errors import RemudaError
-from remuda.fleet import events
 from remuda.fleet.errors import FleetError
+from remuda.fleet.reporting import events
 from remuda.machine.errors import explain_os_error
 from remuda.machine.files import open_append
 from remuda.machine.home import Home
 
 LOG_NAME = "fleet.log"
-TELL_S = 2.0  # a launcher that was suspended must not hold the fleet: it is told nothing more
+SEND_TIMEOUT_S = 2.0  # a suspended launcher must not block the fleet; after this time it is sent nothing more
 
 
 class Launch:
-    """A fleet on its way up in another session."""
+    """A fleet that starts in another session."""
 
     def __init__(self, process: subprocess.Popen[bytes], channel: socket.socket, log_path: Path) -> None:
         self._process = process
@@ -34,7 +34,7 @@ class Launch:
         self._log_path = log_path
 
     def follow(self) -> Iterator[events.AnyEvent]:
-        """Its events until it is ready, or is gone. Raises what it failed with."""
+        """Its events until it is ready. Raises FleetError when it fails or ends earlier."""
         with self._channel.makefile("rb") as lines:
             for line in lines:
                 event = events.parse_line(line)
@@ -44,23 +44,25 @@ class Launch:
                 if isinstance(event, events.Ready):
                     return
         try:
-            status = self._process.wait(TELL_S)
+            status = self._process.wait(SEND_TIMEOUT_S)
         except subprocess.TimeoutExpired:
-            raise FleetError("the fleet goes on, but nobody listened to it for too long", "`remuda status`") from None
+            raise FleetError(
+                "the fleet goes on, but this command did not read its events for too long", "`remuda status`"
+            ) from None
         raise FleetError(f"the fleet ended with status {status} before it was ready", f"its log: {self._log_path}")
 
     def interrupt(self) -> None:
-        """Tell it to stop."""
+        """Tell the fleet to stop."""
         with contextlib.suppress(ProcessLookupError):
             self._process.send_signal(signal.SIGTERM)
 
     def wait(self) -> None:
-        """Until it is gone."""
+        """Return when the fleet is gone."""
         self._process.wait()
 
 
 def launch(files: Sequence[Path], port: int | None, home: Home) -> Launch:
-    """Start a fleet in its own session."""
+    """Start a fleet in a session of its own."""
     ours, theirs = socket.socketpair()
     log_path = home.logs / LOG_NAME
     command = [sys.executable, "-P", "-m", "remuda.fleet.detach", "--fd", str(theirs.fileno())]
@@ -78,20 +80,20 @@ def launch(files: Sequence[Path], port: int | None, home: Home) -> Launch:
         ours.close()
         raise explain_os_error(error) from error
     order = {"files": [str(path.absolute()) for path in files], "port": port}
-    with contextlib.suppress(OSError):  # it died at once: `follow` tells where its last words are
+    with contextlib.suppress(OSError):  # it died at once: `follow` names its log
         ours.sendall(json.dumps(order).encode() + b"\n")
     return Launch(process, ours, log_path)
 
 
 class Report:
-    """Events to the launcher as long as it listens, and to the log for ever."""
+    """Sends events to the launcher until the fleet is ready, and writes all of them to the log."""
 
     def __init__(self, channel: socket.socket) -> None:
-        channel.settimeout(TELL_S)
+        channel.settimeout(SEND_TIMEOUT_S)
         self._channel: socket.socket | None = channel
 
     def emit(self, event: events.AnyEvent) -> None:
-        """One event."""
+        """Send and write one event."""
         line = events.render_line(event)
         if not isinstance(event, events.AnswerText):
             with contextlib.suppress(OSError):
@@ -107,14 +109,14 @@ class Report:
             self.hang_up()
 
     def hang_up(self) -> None:
-        """The launcher has heard all it waits for."""
+        """Close the socket: the launcher has read all that it waits for."""
         if self._channel is not None:
             self._channel.close()
             self._channel = None
 
 
 def main(arguments: Sequence[str]) -> int:
-    """The detached process: read the order, serve, report."""
+    """The detached process: read which files to serve, serve them, report."""
     from remuda.fleet import app, plan
     from remuda.gateway.access.tenant_store import TenantStore
 

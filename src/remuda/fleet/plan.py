@@ -1,25 +1,29 @@
-"""What `up` will run, decided before anything is started: files in, one value out, every problem of the files at
-once.
+"""Decides what `up` will run before anything is started: files in, one value out, or every problem of the files.
 
-Knows files and checks; starts nothing. `cli.up` shows the plan, `supervisor` carries it out.
+It reads files, the device of this machine and the config.json of weights that are already here. It starts nothing.
 """
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from remuda import spec
-from remuda.fleet.checking import check_sense
+from remuda import planner, spec
+from remuda.engine.install.variants import has_nvidia_gpu
+from remuda.engine.plan import wants_gpu
+from remuda.engine.weights import find_folder
 from remuda.fleet.errors import FleetError
 from remuda.gateway.settings import GatewaySettings, check_exposure, settings_from_spec, wants_keys
 from remuda.gateway.table import KeyRecord, Table, table_from_spec
+from remuda.machine.home import Home
 
 LAPTOP_FILE = Path(__file__).parent / "laptop.yaml"
+_MAX_CONFIG_BYTES = 4 * 2**20
 
 
 @dataclass(frozen=True, slots=True)
 class FleetPlan:
-    """Everything `up` is about to run."""
+    """Everything that `up` is about to run."""
 
     files: tuple[str, ...]
     started: tuple[spec.Model, ...]
@@ -28,11 +32,11 @@ class FleetPlan:
     """Models whose engines already run."""
     settings: GatewaySettings
     table: Table
-    """Names, keys and the engines that already run; the started ones join as they become ready."""
+    """Names, keys and the engines that already run; started engines join when they are ready."""
     stored_keys: tuple[KeyRecord, ...] = ()
-    """Keys of `remuda tenant`, as they are now; they join the table's, and may change while the fleet runs."""
+    """The keys of `remuda tenant` now. They join the table's keys, and may change while the fleet runs."""
     notes: tuple[str, ...] = ()
-    """What the checks advise; nothing that stops `up`."""
+    """Advice of the checks; none of it stops `up`."""
 
     @property
     def models(self) -> tuple[spec.Model, ...]:
@@ -46,12 +50,12 @@ class FleetPlan:
 
     @property
     def replicas(self) -> int:
-        """Engines to start."""
+        """The number of engines to start."""
         return sum(model.spec.start_replicas for model in self.started)
 
 
 def plan_fleet(files: Sequence[Path], port: int | None = None, stored_keys: tuple[KeyRecord, ...] = ()) -> FleetPlan:
-    """Load and check `files` (none: the packaged example). `port` overrides the file's."""
+    """Load and check `files`; without files, the packaged example. `port` overrides the port of the file."""
     paths = tuple(files) or (LAPTOP_FILE,)
     loaded = spec.load_files(list(paths))
     notes = check_sense(loaded)
@@ -80,3 +84,49 @@ def plan_settings(loaded: spec.Loaded, port: int | None) -> GatewaySettings:
         raise FleetError(f"more than one ModelGateway: {names}", "one machine runs one gateway: keep one of them")
     settings = settings_from_spec(loaded.gateways[0] if loaded.gateways else None)
     return settings if port is None else replace(settings, port=port)
+
+
+def check_sense(loaded: spec.Loaded) -> tuple[str, ...]:
+    """Raise PlanError with every reason why the files cannot run here as written; return what is merely unwise."""
+    has_gpu = has_nvidia_gpu()
+    if not has_gpu:
+        refuse_gpu(loaded.models)
+    variant: planner.Variant = "cuda" if has_gpu else "cpu"
+    problems = planner.check_all(loaded, variant, read_configs(loaded), one_machine=True)
+    errors = [problem for problem in problems if problem.severity == "error"]
+    if errors:
+        raise planner.PlanError(errors)
+    return tuple(str(problem) for problem in problems)
+
+
+def refuse_gpu(models: Sequence[spec.Model]) -> None:
+    """Raise when a model asks for a GPU on a machine that has none, before gigabytes are downloaded for it."""
+    for model in models:
+        if model.spec.source is not None and wants_gpu(model):
+            raise FleetError(
+                f"model {model.name} asks for the GPU {model.spec.hardware.gpu}, and no GPU answers on this machine",
+                "check `nvidia-smi`; `hardware: {gpu: none}` serves it on the CPU",
+            )
+
+
+def read_configs(loaded: spec.Loaded) -> Mapping[str, Mapping[str, object]]:
+    """The config.json of each model whose weights are on this machine, by model name."""
+    home = Home.from_environment()
+    configs = {}
+    for model in loaded.models:
+        folder = find_folder(spec.parse_source(model.spec.source), home) if model.spec.source else None
+        if folder is not None and (config := read_config(folder)):
+            configs[model.name] = config
+    return configs
+
+
+def read_config(folder: Path) -> Mapping[str, object]:
+    """The config.json in a folder; empty when there is none that can be read."""
+    path = folder / "config.json"
+    try:
+        if not path.is_file() or path.stat().st_size > _MAX_CONFIG_BYTES:
+            return {}
+        config = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return config if isinstance(config, dict) else {}

@@ -1,9 +1,7 @@
-"""What a running fleet leaves on disk: `fleet.json`, the lock that proves it lives, and the path of its control
-socket.
+"""What a running fleet has on disk: a lock, a record (`fleet.json`) and its control socket.
 
-The lock is the truth (the kernel drops it with the process, even on kill -9); the record only says who and where.
-Stored data is read leniently: a record nobody can read is no record. Called by `supervisor` (writes) and `control`
-(reads).
+The lock says whether a fleet runs: the kernel frees it with the process, also after kill -9. The record only says which
+process and where. Stored data is read leniently: a record that cannot be read counts as absent.
 """
 
 import contextlib
@@ -24,24 +22,25 @@ from remuda.machine.processes import ProcessId, fetch_process_id, is_alive, stop
 RECORD_NAME = "fleet.json"
 LOCK_NAME = "fleet.lock"
 SOCKET_NAME = "fleet.sock"
-ORPHAN_GRACE_S = 5.0  # parent-death signals arrive within milliseconds; a loaded machine may need longer
+ORPHAN_GRACE_S = 5.0  # signals at a parent's death take milliseconds, on a loaded machine longer
+KILL_S = 10.0  # how long the kernel may take to end a killed process, which may be in the middle of disk I/O
 _POLL_S = 0.05
 
 
 @dataclass(frozen=True, slots=True)
 class FleetRecord:
-    """One fleet: whose process it is, where it answers, what it serves."""
+    """One fleet: its process, its address, its files, its children."""
 
     pid: int
     start_ticks: int
     url: str
     files: tuple[str, ...]
-    started_at_s: float
+    started_at: float
     children: Mapping[str, ProcessId] = field(default_factory=dict)
 
     @property
     def process(self) -> ProcessId:
-        """The supervisor."""
+        """The process of the supervisor."""
         return ProcessId(self.pid, self.start_ticks)
 
 
@@ -51,7 +50,7 @@ def write_record(folder: Path, record: FleetRecord) -> None:
 
 
 def read_record(folder: Path) -> FleetRecord | None:
-    """The record in `folder`, or None when there is none that can be read."""
+    """The record in `folder`; None when there is none that can be read."""
     try:
         stored = json.loads((folder / RECORD_NAME).read_text())
         return _parse_record(stored)
@@ -66,7 +65,7 @@ def _parse_record(stored: dict[str, Any]) -> FleetRecord:
         start_ticks=int(stored["start_ticks"]),
         url=str(stored.get("url", "")),
         files=tuple(map(str, stored.get("files", ()))),
-        started_at_s=float(stored.get("started_at_s", 0.0)),
+        started_at=float(stored.get("started_at", 0.0)),
         children={name: ProcessId(int(c["pid"]), int(c["start_ticks"])) for name, c in children.items()},
     )
 
@@ -97,7 +96,7 @@ def claim_home(folder: Path) -> Iterator[None]:
 
 
 def clean_leftovers(folder: Path) -> None:
-    """Remove what a fleet that is gone left behind: its record, its socket and (which should not be) its processes."""
+    """Remove what a fleet that is gone left behind: its record, its socket and, if any survived, its processes."""
     record = read_record(folder)
     if record is not None:
         _stop_orphans(record)
@@ -106,15 +105,15 @@ def clean_leftovers(folder: Path) -> None:
 
 
 def _stop_orphans(record: FleetRecord) -> None:
-    for orphan in _wait_for_exits(record.children.values()):
+    for orphan in _wait_for_exits(record.children.values(), ORPHAN_GRACE_S):
         stop_group(orphan)
-    _wait_for_exits(record.children.values())
+    _wait_for_exits(record.children.values(), KILL_S)
 
 
-def _wait_for_exits(processes: Iterable[ProcessId]) -> list[ProcessId]:
-    """Those that still live after the grace."""
-    deadline_s = time.monotonic() + ORPHAN_GRACE_S
-    while (alive := [process for process in processes if is_alive(process)]) and time.monotonic() < deadline_s:
+def _wait_for_exits(processes: Iterable[ProcessId], limit_s: float) -> list[ProcessId]:
+    """Those that still live after `limit_s`."""
+    deadline_at = time.monotonic() + limit_s
+    while (alive := [process for process in processes if is_alive(process)]) and time.monotonic() < deadline_at:
         time.sleep(_POLL_S)
     return alive
 

@@ -1,8 +1,8 @@
-"""The fleet of this machine while it runs: engines and gateway started, watched, shown, drained.
+"""The fleet of this machine while it runs: engines and gateway are started, watched, reported and drained.
 
-The life of `remuda up` is `Supervisor.run`. It is given its collaborators (`Workshop` makes engines) and knows
-neither terminals (it emits events) nor how vLLM is started. One asyncio task an engine, one for the gateway; a
-model that cannot run leaves the others alone. Called by `app`.
+`FleetSupervisor.run` is the life of `remuda up`. There is one asyncio task for each engine and one for the gateway; a
+model that cannot run leaves the others alone. The module knows no terminal (it emits events), and not how vLLM is
+started.
 """
 
 import asyncio
@@ -16,35 +16,36 @@ from typing import Any, Protocol
 from msgspec.structs import replace
 
 from remuda import spec
-from remuda.engine.status import EngineState, EngineStatus
+from remuda.engine.status import EngineState, EngineStatus, name_engine
 from remuda.errors import RemudaError
-from remuda.fleet import control, events, figures, greeting, inspection, record, roster, wording
-from remuda.fleet.gateway_child import COMMAND, GatewayChild, GatewayState, GatewayStatus
+from remuda.fleet import control, first_answer, record
+from remuda.fleet.gateway_process import COMMAND, GatewayState, GatewayStatus, GatewaySupervisor
 from remuda.fleet.plan import FleetPlan
-from remuda.fleet.scrape import Scraper
-from remuda.fleet.snapshot import FleetSnapshot
+from remuda.fleet.reporting import events, views
+from remuda.fleet.reporting.engine_metrics import MetricsClient, publish_metrics
+from remuda.fleet.reporting.snapshot import FleetSnapshot, FleetView, take_snapshot
 from remuda.gateway.access.tenant_store import TenantStore
 from remuda.machine import ports
 from remuda.machine.files import bound_file
 from remuda.machine.home import Home
 from remuda.machine.processes import ProcessId, fetch_process_id
 
-CUT_S = 10.0  # after a second Ctrl-C: SIGKILL and reaping take milliseconds, a loaded machine longer
-FOLLOWER_S = 2.0  # for `remuda down` to read the last events
+CUT_S = 10.0  # SIGKILL and reaping take milliseconds, on a loaded machine longer
+FOLLOWER_S = 2.0  # how long `remuda down` may take to read the last events
 APPENDED_LOGS = ("gateway.log", "fleet.log")
 LOG_CHECK_S = 10.0  # at 1,000 requests/s a gateway writes 2 MB in that time
 LOG_LIMIT_BYTES = 64 * 1024 * 1024  # its predecessor may take as much again
 HOPELESS = frozenset({EngineState.FAILED, EngineState.STOPPED})
-NEVER_READY = HOPELESS | {EngineState.CRASH_LOOP}  # at the start: what dies again and again before it was ever ready
+NEVER_READY = HOPELESS | {EngineState.CRASH_LOOP}  # at the start: an engine that dies again and again, never ready
 SETTLED = NEVER_READY | {EngineState.READY}
 
 
 class EngineHandle(Protocol):
-    """One replica, as `engine.supervisor.EngineSupervisor` is."""
+    """One replica under supervision."""
 
     @property
     def status(self) -> EngineStatus:
-        """What is known of it now."""
+        """Its status now."""
         ...
 
     async def run(self) -> None:
@@ -52,7 +53,7 @@ class EngineHandle(Protocol):
         ...
 
     async def drain(self) -> None:
-        """Let it finish what it has, then end it."""
+        """Let it finish its running requests, then end it."""
         ...
 
     async def stop(self) -> None:
@@ -60,36 +61,36 @@ class EngineHandle(Protocol):
         ...
 
 
-class Workshop(Protocol):
-    """Where engines come from."""
+class EngineSource(Protocol):
+    """Makes engines."""
 
     async def prepare(self, model: spec.Model, emit: events.Emit) -> None:
-        """Have everything the model's engines need: an installation, weights."""
+        """Provide what the model's engines need: an installation and weights."""
         ...
 
     def build(
         self, model: spec.Model, replica: int, port: int, observer: Callable[[EngineStatus], None]
     ) -> EngineHandle:
-        """One replica, not yet started. Everything was prepared."""
+        """One replica of a prepared model, not started yet."""
         ...
 
 
-class Supervisor:
-    """One fleet, from claim to the last process gone."""
+class FleetSupervisor:
+    """One fleet, from the lock on its home to the end of its last process."""
 
     def __init__(
         self,
         plan: FleetPlan,
         home: Home,
-        workshop: Workshop,
+        source: EngineSource,
         emit: events.Emit,
         gateway_command: tuple[str, ...] = COMMAND,
     ) -> None:
         self._plan = plan
         self._home = home
-        self._workshop = workshop
+        self._source = source
         self._sink = emit
-        self._began_s = time.monotonic()
+        self._began_at = time.monotonic()
         self._started_at = time.time()
         self._engines: dict[str, EngineHandle] = {}
         self._statuses: dict[str, EngineStatus] = {}
@@ -99,14 +100,14 @@ class Supervisor:
         self._reservations: list[ports.Reservation] = []
         self._followers: set[asyncio.Queue[events.AnyEvent | None]] = set()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._opening: list[asyncio.Task[None]] = []
+        self._starting: list[asyncio.Task[None]] = []
         self._changed = asyncio.Event()
         self._listening = asyncio.Event()
         self._cut = asyncio.Event()
         self._end: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self._phase = "starting"
-        self._scraper = Scraper()
-        self._gateway = GatewayChild(
+        self._metrics = MetricsClient()
+        self._gateway = GatewaySupervisor(
             asdict(plan.settings), self._on_gateway, home.logs / "gateway.log", gateway_command
         )
 
@@ -116,27 +117,27 @@ class Supervisor:
         """Serve until told to stop. Raises what made serving impossible; nothing is left running either way."""
         with record.claim_home(self._home.state):
             ports.require_free_port(self._plan.settings.host, self._plan.settings.port)
-            desk = await control.serve(control.listen(self._home.state), self)
+            server = await control.serve(control.listen(self._home.state), self)
             try:
                 self._begin()
                 reason = await self._end
                 self._emit(events.Stopping(reason=reason))
             finally:
-                await self._leave()
-                self._emit(events.Stopped(seconds=time.monotonic() - self._began_s))
+                await self._stop_everything()
+                self._emit(events.Stopped(seconds=time.monotonic() - self._began_at))
                 await self._dismiss_followers()
-                desk.close()
-                await self._scraper.close()
+                server.close()
+                await self._metrics.close()
 
     def _begin(self) -> None:
         self._expect_engines()
-        self._push_table()
+        self._send_table()
         self._spawn(self._gateway.run())
         self._spawn(self._follow_tenants())
-        self._spawn(figures.keep_telling(self._scraper.look, self._statuses.values, self._gateway.tell))
+        self._spawn(publish_metrics(self._metrics.fetch_metrics, self._statuses.values, self._gateway.send_figures))
         self._spawn(self._bound_logs())
-        self._opening = [self._spawn(self._open(model)) for model in self._plan.started]
-        self._opening.append(self._spawn(self._welcome()))
+        self._starting = [self._spawn(self._start_model(model)) for model in self._plan.started]
+        self._starting.append(self._spawn(self._announce_ready()))
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(work)
@@ -149,11 +150,11 @@ class Supervisor:
         if not task.cancelled() and (error := task.exception()) is not None and not self._end.done():
             self._end.set_exception(error)
 
-    async def _leave(self) -> None:
-        """Drain gateway, then engines; a request to cut shortens it. Nothing is left running."""
+    async def _stop_everything(self) -> None:
+        """Drain the gateway, then the engines; a request to cut kills what still runs."""
         self._phase = "stopping"
-        for opening in self._opening:
-            opening.cancel()
+        for task in self._starting:
+            task.cancel()
         draining = asyncio.create_task(self._drain())
         cut = asyncio.create_task(self._cut.wait())
         await asyncio.wait({draining, cut}, return_when=asyncio.FIRST_COMPLETED)
@@ -171,111 +172,111 @@ class Supervisor:
 
     async def _drain(self) -> None:
         await self._gateway.drain(self._plan.settings.drain_timeout_s)
-        await asyncio.gather(*self._opening, return_exceptions=True)  # an installer cleans up behind itself
-        await asyncio.gather(*(self._retire(name) for name in self._engines), return_exceptions=True)
+        await asyncio.gather(*self._starting, return_exceptions=True)  # an interrupted installer removes its files
+        await asyncio.gather(*(self._drain_engine(name) for name in self._engines), return_exceptions=True)
 
-    async def _retire(self, name: str) -> None:
-        """Drain an engine that still has requests; an idle one has nothing to finish, and vLLM's drain takes 5 s."""
+    async def _drain_engine(self, name: str) -> None:
+        """Drain an engine that has requests. An idle one is stopped at once, because vLLM's drain takes 5 s."""
         engine = self._engines[name]
         status = engine.status
-        load = await self._scraper.fetch_load(f"http://{status.host}:{status.port}") if status.live else None
-        await (engine.stop() if load == 0 else engine.drain())
+        url = f"http://{status.host}:{status.port}"
+        requests = await self._metrics.count_requests(url) if status.is_ready else None
+        await (engine.stop() if requests == 0 else engine.drain())
 
     # --- engines
 
     def _expect_engines(self) -> None:
-        """Every replica is known from the start, so that `status` and the gateway can say what it waits for."""
+        """Make every replica known from the start, so that `status` and the gateway can say what it waits for."""
         for model in self._plan.started:
+            reason = f"waiting for vLLM {model.spec.engine.version} and the weights"
             for replica in range(model.spec.start_replicas):
-                name = f"{model.metadata.name}-{replica}"
-                reason = f"waiting for vLLM {model.spec.engine.version} and the weights"
-                self._statuses[name] = EngineStatus(
-                    name, model.metadata.name, EngineState.WAITING, reason, "127.0.0.1", 0, since=time.time()
+                self._statuses[name_engine(model.name, replica)] = EngineStatus(
+                    model.name, replica, EngineState.WAITING, reason, ports.LOOPBACK, 0, entered_at=time.time()
                 )
 
-    async def _open(self, model: spec.Model) -> None:
-        """One model: prepared once, then all its replicas at the same time. Its failure is its own."""
-        names = [name for name, status in self._statuses.items() if status.model == model.metadata.name]
+    async def _start_model(self, model: spec.Model) -> None:
+        """Prepare one model, then start all its replicas at the same time. Its failure is its own."""
+        names = [name for name, status in self._statuses.items() if status.model == model.name]
         try:
-            await self._workshop.prepare(model, lambda event: self._on_preparation(names, event))
+            await self._source.prepare(model, lambda event: self._on_preparation(names, event))
             for replica, name in enumerate(names):
                 reservation = ports.reserve_port()
                 self._reservations.append(reservation)
-                self._engines[name] = self._workshop.build(model, replica, reservation.port, self._on_engine)
+                self._engines[name] = self._source.build(model, replica, reservation.port, self._on_engine)
         except RemudaError as error:
             for name in names:
                 self._fail(name, error)
             return
         for name in names:
-            self._spawn(self._attend(name))
+            self._spawn(self._run_engine(name))
 
     def _on_preparation(self, names: list[str], event: events.AnyEvent) -> None:
-        """What is installed or fetched is shown, and is why these engines wait."""
+        """Show what is installed or fetched, and make it the reason why these engines wait."""
         self._emit(event)
         if isinstance(event, events.Step) and event.state is events.StepState.RUNNING:
             for name in names:
                 reason = f"{event.title}: {event.detail}"
                 self._statuses[name] = dataclasses.replace(self._statuses[name], reason=reason)
-            self._push_table()
+            self._send_table()
 
-    async def _attend(self, name: str) -> None:
+    async def _run_engine(self, name: str) -> None:
         try:
             await self._engines[name].run()
         except RemudaError as error:
             self._fail(name, error)
 
     def _fail(self, name: str, error: RemudaError) -> None:
-        known = self._statuses[name]
         self._refusals[name] = error
-        reason = wording.render_failure(error)
+        reason = views.render_failure(error)
+        failed = EngineState.FAILED
         self._on_engine(
-            EngineStatus(name, known.model, EngineState.FAILED, reason, known.host, known.port, since=time.time())
+            dataclasses.replace(self._statuses[name], state=failed, reason=reason, entered_at=time.time(), pid=None)
         )
 
     def _on_engine(self, status: EngineStatus) -> None:
         known = self._statuses.get(status.id)
         self._statuses[status.id] = status
-        self._emit(wording.describe_engine(status))
+        self._emit(views.describe_engine(status))
         if known is None or _routing_view(known) != _routing_view(status):
-            self._push_table()
+            self._send_table()
         if known is None or known.pid != status.pid:
             self._write_record()
         self._changed.set()
         self._check_hope()
 
     def _check_hope(self, hopeless: frozenset[EngineState] = HOPELESS) -> None:
-        """Serving is over when no engine will ever run and none runs elsewhere."""
+        """End the fleet when no engine will ever serve and none runs elsewhere."""
         if self._phase == "stopping" or self._plan.routed or self._end.done() or not self._statuses:
             return
         if all(status.state in hopeless for status in self._statuses.values()):
             self._end.set_exception(
-                wording.explain_hopeless(list(self._statuses.values()), self._refusals, self._home.logs)
+                views.explain_hopeless(list(self._statuses.values()), self._refusals, self._home.logs)
             )
 
     # --- gateway
 
-    def _push_table(self) -> None:
-        table = roster.plan_table(self._plan.table, self._statuses.values())
-        self._gateway.push(replace(table, keys=table.keys + self._stored_keys))
+    def _send_table(self) -> None:
+        table = views.plan_table(self._plan.table, self._statuses.values())
+        self._gateway.send_table(replace(table, keys=table.keys + self._stored_keys))
 
     async def _follow_tenants(self) -> None:
-        """Keys made and revoked by `remuda tenant` while the fleet runs."""
+        """Send the gateway the keys that `remuda tenant` makes and revokes while the fleet runs."""
         async for keys in TenantStore.of_machine(self._home.state).watch():
             if keys != self._stored_keys:
                 self._stored_keys = keys
-                # A gateway that asked for keys goes on asking when the last one is revoked: nothing opens by itself.
+                # A gateway that asks for keys goes on asking when the last key is revoked: nothing opens by itself.
                 self._asks_for_keys = self._asks_for_keys or (bool(keys) and self._plan.settings.auth != "open")
-                self._push_table()
+                self._send_table()
 
     async def _bound_logs(self) -> None:
-        """Bound the logs that child processes append to themselves; engines' logs are rotated by engine.log."""
+        """Bound the logs that child processes append to themselves; engine.log rotates the engines' logs."""
         while True:
             await asyncio.sleep(LOG_CHECK_S)
             for name in APPENDED_LOGS:
                 await asyncio.to_thread(bound_file, self._home.logs / name, LOG_LIMIT_BYTES)
 
     def _on_gateway(self, status: GatewayStatus) -> None:
-        self._emit(wording.describe_gateway(status, self.url))
+        self._emit(views.describe_gateway(status, self.url))
         self._write_record()
         if status.state is GatewayState.LISTENING:
             self._listening.set()
@@ -283,12 +284,12 @@ class Supervisor:
     @property
     def url(self) -> str:
         """The gateway's address, without /v1."""
-        return wording.render_url(self._plan.settings, self._gateway.status.port)
+        return views.render_url(self._plan.settings, self._gateway.status.port)
 
     # --- the first answer
 
-    async def _welcome(self) -> None:
-        """Wait until every engine is settled, let a model answer, say that everything is ready."""
+    async def _announce_ready(self) -> None:
+        """Wait until every engine is ready or has failed, let a model answer, and emit Ready."""
         await self._listening.wait()
         while any(status.state not in SETTLED for status in self._statuses.values()):
             self._changed.clear()
@@ -296,20 +297,20 @@ class Supervisor:
         self._check_hope(NEVER_READY)
         if self._end.done():
             return
-        table = roster.plan_table(self._plan.table, self._statuses.values())
-        question = await greeting.ask_first(table, self._plan, self.url, self._emit)
+        table = views.plan_table(self._plan.table, self._statuses.values())
+        question = await first_answer.ask_first(table, self._plan, self.url, self._emit)
         self._phase = "serving"
         self._write_record()
         self._emit(
-            wording.describe_ready(self.url, table, self._statuses.values(), question, needs_key=self._asks_for_keys)
+            views.describe_ready(self.url, table, self._statuses.values(), question, needs_key=self._asks_for_keys)
         )
 
-    # --- what others may ask (control.Desk)
+    # --- what the control socket may ask (control.ControlledFleet)
 
     async def describe(self) -> FleetSnapshot:
         """The fleet now."""
-        return await inspection.take_snapshot(
-            inspection.View(
+        return await take_snapshot(
+            FleetView(
                 plan=self._plan,
                 url=self.url,
                 asks_for_keys=self._asks_for_keys,
@@ -319,15 +320,15 @@ class Supervisor:
                 engines=tuple(self._statuses.values()),
                 logs=self._home.logs,
             ),
-            self._scraper,
+            self._metrics,
         )
 
     def interrupt(self, reason: str) -> None:
-        """A signal: the first one drains, the second cuts."""
+        """Handle a signal: the first one drains, the second one cuts."""
         self.request_stop(reason, cut=self._end.done())
 
     def request_stop(self, reason: str, *, cut: bool = False) -> None:
-        """Stop when running requests are finished; with `cut`, at once."""
+        """Stop when running requests are finished or, with `cut`, at once."""
         if cut:
             self._cut.set()
         if not self._end.done():
@@ -358,7 +359,7 @@ class Supervisor:
         for queue in self._followers:
             queue.put_nowait(event)
 
-    # --- what a successor must know
+    # --- the record of this fleet for other processes
 
     def _write_record(self) -> None:
         pids = {name: status.pid for name, status in self._statuses.items()}
@@ -373,5 +374,5 @@ class Supervisor:
 
 
 def _routing_view(status: EngineStatus) -> tuple[object, ...]:
-    """What of a status the gateway's table depends on."""
+    """The parts of a status that the gateway's table depends on."""
     return status.state, status.host, status.port, status.max_model_len, status.reason

@@ -4,7 +4,7 @@ import sys
 import pytest
 
 from remuda.cli import progress
-from remuda.fleet import events
+from remuda.fleet.reporting import events
 
 READY = events.Ready(
     url="http://127.0.0.1:8080",

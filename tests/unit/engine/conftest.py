@@ -18,8 +18,8 @@ def make_plan(tmp_path: Path) -> Callable[..., EnginePlan]:
     def make(behaviour: str, startup_timeout_s: float = 20.0, drain_timeout_s: float = 5.0, **env: str) -> EnginePlan:
         port = pick_free_port()
         return EnginePlan(
-            id="fake-0",
             model="fake",
+            replica=0,
             argv=(sys.executable, str(FAKE), behaviour, "--port", str(port)),
             env={"PATH": os.environ["PATH"], "FAKE_MARK": str(tmp_path / "mark"), **env},
             host="127.0.0.1",

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from remuda.fleet import control, events, record
+from remuda.fleet import control, record
 from remuda.fleet.errors import FleetAbsentError, FleetError
-from remuda.fleet.snapshot import FleetSnapshot, GatewaySnapshot
+from remuda.fleet.reporting import events
+from remuda.fleet.reporting.snapshot import FleetSnapshot, GatewaySnapshot
 
 SNAPSHOT = FleetSnapshot(
     version="0",
@@ -24,7 +25,7 @@ SNAPSHOT = FleetSnapshot(
 )
 
 
-class Desk:
+class StoppableFleet:
     """A fleet that stops when asked."""
 
     def __init__(self) -> None:
@@ -42,9 +43,9 @@ class Desk:
 
 
 @contextlib.asynccontextmanager
-async def serving(folder: Path, desk: Desk) -> AsyncIterator[None]:
+async def serving(folder: Path, fleet: StoppableFleet) -> AsyncIterator[None]:
     with record.claim_home(folder):
-        server = await control.serve(control.listen(folder), desk)
+        server = await control.serve(control.listen(folder), fleet)
         yield
         server.close()
 
@@ -53,27 +54,27 @@ def long_folder(tmp_path: Path) -> Path:
     return tmp_path / ("x" * 120) / "state"
 
 
-async def test_status_is_answered_also_from_a_folder_with_a_long_name(tmp_path: Path) -> None:
+async def test_status_is_answered_even_from_a_folder_with_a_long_name(tmp_path: Path) -> None:
     folder = long_folder(tmp_path)
-    async with serving(folder, Desk()):
+    async with serving(folder, StoppableFleet()):
         assert await asyncio.to_thread(control.ask_status, folder) == SNAPSHOT
 
 
 async def test_down_yields_events_until_the_fleet_is_gone(tmp_path: Path) -> None:
-    desk = Desk()
-    async with serving(tmp_path, desk):
+    fleet = StoppableFleet()
+    async with serving(tmp_path, fleet):
         told = await asyncio.to_thread(lambda: list(control.ask_down(tmp_path, cut=True)))
     assert told == [events.Stopping(reason="asked"), events.Stopped()]
-    assert desk.asked == [("`remuda down`", True)]
+    assert fleet.asked == [("`remuda down`", True)]
 
 
-async def test_socket_is_for_the_owner_alone(tmp_path: Path) -> None:
-    async with serving(tmp_path, Desk()):
+async def test_the_socket_is_for_its_owner_alone(tmp_path: Path) -> None:
+    async with serving(tmp_path, StoppableFleet()):
         assert stat.S_IMODE((tmp_path / record.SOCKET_NAME).stat().st_mode) == 0o600
 
 
-async def test_nonsense_on_the_socket_harms_nobody(tmp_path: Path) -> None:
-    async with serving(tmp_path, Desk()):
+async def test_nonsense_on_the_socket_is_not_answered_and_ends_nothing(tmp_path: Path) -> None:
+    async with serving(tmp_path, StoppableFleet()):
         for nonsense in (b"\n", b"{\n", b'{"ask": "dance"}\n', b"[1]\n", b"\xff\xfe\n", b""):
             reader, writer = await asyncio.open_unix_connection(str(tmp_path / record.SOCKET_NAME))
             writer.write(nonsense)
@@ -83,20 +84,20 @@ async def test_nonsense_on_the_socket_harms_nobody(tmp_path: Path) -> None:
         assert await asyncio.to_thread(control.ask_status, tmp_path) == SNAPSHOT
 
 
-def test_no_fleet_is_told(tmp_path: Path) -> None:
+def test_a_missing_fleet_is_reported(tmp_path: Path) -> None:
     with pytest.raises(FleetAbsentError) as caught:
         control.ask_status(tmp_path)
     assert str(caught.value) == "no fleet is running\nhint: start one with `remuda up`"
 
 
-def test_fleet_that_was_killed_is_told(tmp_path: Path) -> None:
+def test_a_fleet_that_was_killed_is_reported(tmp_path: Path) -> None:
     record.write_record(tmp_path, record.describe_self("http://127.0.0.1:1", (), {}))
     with pytest.raises(FleetAbsentError) as caught:
         control.ask_status(tmp_path)
     assert caught.value.message == f"the fleet that served http://127.0.0.1:1 is gone: process {os.getpid()} ended"
 
 
-def test_fleet_that_does_not_answer_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_fleet_that_does_not_answer_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(control, "ANSWER_TIMEOUT_S", 0.05)
     with record.claim_home(tmp_path), control.listen(tmp_path), pytest.raises(FleetError) as caught:
         control.ask_status(tmp_path)
@@ -119,7 +120,7 @@ def answer_once(folder: Path, answer: bytes) -> threading.Thread:
 
 
 @pytest.mark.parametrize("answer", [b'{"phase": "a word of the next version"}\n', b"{"], ids=["other", "half"])
-def test_answer_of_another_version_is_told(tmp_path: Path, answer: bytes) -> None:
+def test_an_answer_of_another_version_is_reported(tmp_path: Path, answer: bytes) -> None:
     with record.claim_home(tmp_path):
         thread = answer_once(tmp_path, answer)
         with pytest.raises(FleetError) as caught:
@@ -129,7 +130,7 @@ def test_answer_of_another_version_is_told(tmp_path: Path, answer: bytes) -> Non
     assert "another version" in caught.value.hint
 
 
-def test_fleet_that_dies_while_it_is_asked_is_no_traceback(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_fleet_that_dies_while_it_is_asked_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def reset(*_: object) -> None:
         raise ConnectionResetError(104, "Connection reset by peer")
 

@@ -6,14 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from remuda.fleet import detach, events
+from remuda.fleet import detach
 from remuda.fleet.errors import FleetError
+from remuda.fleet.reporting import events
 
 
-def test_launcher_that_does_not_listen_does_not_hold_the_fleet(
+def test_a_launcher_that_does_not_read_does_not_block_the_fleet(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(detach, "TELL_S", 0.05)
+    monkeypatch.setattr(detach, "SEND_TIMEOUT_S", 0.05)
     ours, theirs = socket.socketpair()
     with ours, theirs:
         report = detach.Report(theirs)
@@ -26,8 +27,8 @@ def test_launcher_that_does_not_listen_does_not_hold_the_fleet(
     assert capsys.readouterr().err.count('xxx"}\n') == 300
 
 
-def test_fleet_that_hung_up_and_goes_on_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(detach, "TELL_S", 0.05)
+def test_a_fleet_that_goes_on_without_its_launcher_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(detach, "SEND_TIMEOUT_S", 0.05)
     ours, theirs = socket.socketpair()
     theirs.close()
     with subprocess.Popen(["sleep", "600"]) as process:
@@ -37,7 +38,7 @@ def test_fleet_that_hung_up_and_goes_on_is_told(monkeypatch: pytest.MonkeyPatch)
     ours.close()
 
 
-def test_fleet_that_ended_is_told_with_its_log() -> None:
+def test_a_fleet_that_ended_is_reported_with_its_log() -> None:
     ours, theirs = socket.socketpair()
     theirs.close()
     with subprocess.Popen(["sh", "-c", "exit 3"]) as process, pytest.raises(FleetError) as caught:

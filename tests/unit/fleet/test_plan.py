@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from remuda import planner, spec
-from remuda.fleet import checking, plan
+from remuda.fleet import plan
 from remuda.fleet.errors import FleetError
 from remuda.gateway.errors import GatewayError
 from remuda.gateway.table import KeyRecord
@@ -16,7 +16,7 @@ KEY = KeyRecord(hash="sha256:" + "0" * 64, tenant="acme")
 
 @pytest.fixture(autouse=True)
 def cpu_machine(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(checking, "has_nvidia_gpu", lambda: False)
+    monkeypatch.setattr(plan, "has_nvidia_gpu", lambda: False)
 
 
 def model(name: str = "demo", **fields: object) -> str:

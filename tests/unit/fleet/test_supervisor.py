@@ -1,4 +1,4 @@
-"""The life of a fleet, with engines and a gateway that only pretend."""
+"""The life of a fleet, with doubles of engines and gateway."""
 
 import asyncio
 import contextlib
@@ -15,13 +15,14 @@ import pytest
 
 from remuda import spec
 from remuda.engine.errors import InstallError
-from remuda.engine.status import EngineState, EngineStatus
-from remuda.fleet import control, events
+from remuda.engine.status import EngineState, EngineStatus, name_engine
+from remuda.fleet import control
 from remuda.fleet.errors import FleetError, FleetRunningError
-from remuda.fleet.gateway_child import GatewayState
+from remuda.fleet.gateway_process import GatewayState
 from remuda.fleet.plan import FleetPlan
 from remuda.fleet.record import is_claimed, read_record
-from remuda.fleet.supervisor import Supervisor
+from remuda.fleet.reporting import events
+from remuda.fleet.supervisor import FleetSupervisor
 from remuda.gateway.access.tenant_store import TenantStore
 from remuda.gateway.settings import GatewaySettings
 from remuda.gateway.table import ModelRoute, Table
@@ -32,7 +33,7 @@ DEADLINE_S = 20.0
 Observer = Callable[[EngineStatus], None]
 
 
-class PretendedEngine:
+class DoubleEngine:
     """Becomes ready (or whatever it is told) and ends when drained."""
 
     def __init__(self, status: EngineStatus, observer: Observer, fate: EngineState) -> None:
@@ -63,13 +64,13 @@ class PretendedEngine:
         self.left.set()
 
 
-class PretendedWorkshop:
-    """Makes pretended engines."""
+class DoubleSource:
+    """Makes engine doubles."""
 
     def __init__(self, fates: dict[str, EngineState] | None = None, unprepared: tuple[str, ...] = ()) -> None:
         self.fates = fates or {}
         self.unprepared = unprepared
-        self.engines: dict[str, PretendedEngine] = {}
+        self.engines: dict[str, DoubleEngine] = {}
         self.installing: asyncio.Event | None = None
         self.cleaned_up = False
 
@@ -84,11 +85,11 @@ class PretendedWorkshop:
         if model.metadata.name in self.unprepared:
             raise InstallError("the disk filled up", "free some space")
 
-    def build(self, model: spec.Model, replica: int, port: int, observer: Observer) -> PretendedEngine:
-        name = f"{model.metadata.name}-{replica}"
-        status = EngineStatus(name, model.metadata.name, EngineState.WAITING, "", "127.0.0.1", port, kv_tokens=1024)
+    def build(self, model: spec.Model, replica: int, port: int, observer: Observer) -> DoubleEngine:
+        name = name_engine(model.name, replica)
+        status = EngineStatus(model.name, replica, EngineState.WAITING, "", "127.0.0.1", port, kv_tokens=1024)
         fate = self.fates.get(name, EngineState.READY)
-        self.engines[name] = PretendedEngine(status, observer, fate)
+        self.engines[name] = DoubleEngine(status, observer, fate)
         return self.engines[name]
 
 
@@ -110,12 +111,12 @@ def plan_of(*names: str, replicas: int = 1) -> FleetPlan:
 class Fleet:
     """A supervisor under test and what it said."""
 
-    def __init__(self, plan: FleetPlan, home: Home, workshop: PretendedWorkshop) -> None:
+    def __init__(self, plan: FleetPlan, home: Home, source: DoubleSource) -> None:
         self.said: list[events.AnyEvent] = []
         self.home = home
-        self.workshop = workshop
+        self.source = source
         self._news = asyncio.Event()
-        self.supervisor = Supervisor(plan, home, workshop, self._hear, DOUBLE)
+        self.supervisor = FleetSupervisor(plan, home, source, self._hear, DOUBLE)
         self.run = asyncio.create_task(self.supervisor.run())
         self.run.add_done_callback(lambda _: self._news.set())
 
@@ -144,9 +145,9 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
 
 @contextlib.asynccontextmanager
 async def ready_fleet(
-    home: Home, workshop: PretendedWorkshop, *names: str, replicas: int = 1
+    home: Home, source: DoubleSource, *names: str, replicas: int = 1
 ) -> AsyncIterator[tuple[Fleet, events.Ready]]:
-    fleet = Fleet(plan_of(*names, replicas=replicas), home, workshop)
+    fleet = Fleet(plan_of(*names, replicas=replicas), home, source)
     ready = await fleet.until(events.Ready)
     assert isinstance(ready, events.Ready)
     yield fleet, ready
@@ -161,8 +162,8 @@ def tables(home: Home) -> list[Table]:
 
 
 async def test_starts_answers_serves_and_leaves_nothing(home: Home) -> None:
-    workshop = PretendedWorkshop()
-    async with ready_fleet(home, workshop, "demo", replicas=2) as (fleet, ready):
+    source = DoubleSource()
+    async with ready_fleet(home, source, "demo", replicas=2) as (fleet, ready):
         assert ready.models == ("demo",)
         assert events.AnswerText(text="Hello.") in fleet.said
         record = read_record(home.state)
@@ -171,12 +172,12 @@ async def test_starts_answers_serves_and_leaves_nothing(home: Home) -> None:
     assert isinstance(fleet.said[-1], events.Stopped)
     assert not is_claimed(home.state)
     assert sorted(path.name for path in home.state.iterdir()) == ["fleet.lock"]
-    assert [engine.cut for engine in workshop.engines.values()] == [False, False]
+    assert [engine.cut for engine in source.engines.values()] == [False, False]
     assert [endpoint.id for endpoint in tables(home)[-1].models[0].endpoints] == ["demo-0", "demo-1"]
 
 
 async def test_status_tells_engines_gateway_and_outcomes(home: Home) -> None:
-    async with ready_fleet(home, PretendedWorkshop(), "demo"):
+    async with ready_fleet(home, DoubleSource(), "demo"):
         snapshot = await asyncio.to_thread(control.ask_status, home.state)
         assert (snapshot.phase, snapshot.gateway.state, snapshot.gateway.auth) == ("serving", "listening", "open")
         assert snapshot.gateway.requests == {"completed": 7}
@@ -193,7 +194,7 @@ def wait_for_keys(home: Home) -> None:
 
 async def test_keys_made_while_the_fleet_runs_reach_the_gateway(home: Home) -> None:
     store = TenantStore.of_machine(home.state)
-    async with ready_fleet(home, PretendedWorkshop(), "demo"):
+    async with ready_fleet(home, DoubleSource(), "demo"):
         store.create("acme", ("demo",), None, 0.0)
         await asyncio.to_thread(wait_for_keys, home)
     assert tables(home)[0].keys == ()
@@ -202,8 +203,8 @@ async def test_keys_made_while_the_fleet_runs_reach_the_gateway(home: Home) -> N
 
 
 async def test_a_model_that_cannot_run_leaves_the_others_alone(home: Home) -> None:
-    workshop = PretendedWorkshop(unprepared=("broken",))
-    async with ready_fleet(home, workshop, "broken", "demo") as (_, ready):
+    source = DoubleSource(unprepared=("broken",))
+    async with ready_fleet(home, source, "broken", "demo") as (_, ready):
         assert ready.models == ("demo",)
         assert ready.failed == ("broken-0: the disk filled up (free some space)",)
     assert tables(home)[-1].models[0].waiting == "failed: the disk filled up (free some space)"
@@ -211,7 +212,7 @@ async def test_a_model_that_cannot_run_leaves_the_others_alone(home: Home) -> No
 
 @pytest.mark.parametrize("fate", [EngineState.FAILED, EngineState.CRASH_LOOP])
 async def test_fleet_of_which_nothing_can_run_says_why_and_ends(home: Home, fate: EngineState) -> None:
-    fleet = Fleet(plan_of("demo"), home, PretendedWorkshop({"demo-0": fate}))
+    fleet = Fleet(plan_of("demo"), home, DoubleSource({"demo-0": fate}))
     with pytest.raises(FleetError) as caught:
         await asyncio.wait_for(fleet.run, DEADLINE_S)
     assert caught.value.message == "demo-0 cannot run: as told"
@@ -219,21 +220,21 @@ async def test_fleet_of_which_nothing_can_run_says_why_and_ends(home: Home, fate
 
 
 async def test_engine_that_dies_leaves_the_table_and_comes_back(home: Home) -> None:
-    workshop = PretendedWorkshop()
-    async with ready_fleet(home, workshop, "demo", replicas=2) as (fleet, _):
-        workshop.engines["demo-1"].become(EngineState.BACKOFF, "killed by SIGKILL")
+    source = DoubleSource()
+    async with ready_fleet(home, source, "demo", replicas=2) as (fleet, _):
+        source.engines["demo-1"].become(EngineState.BACKOFF, "killed by SIGKILL")
         assert fleet.said[-1] == events.Step(
             id="demo-1", title="demo-1", state=events.StepState.WARNED, detail="backoff: killed by SIGKILL"
         )
-        workshop.engines["demo-1"].become(EngineState.READY)
+        source.engines["demo-1"].become(EngineState.READY)
     routed = [[endpoint.id for endpoint in table.models[0].endpoints] for table in tables(home)]
     assert ["demo-0"] in routed
     assert routed[-1] == ["demo-0", "demo-1"]
 
 
 async def test_second_fleet_is_refused_and_the_first_goes_on(home: Home) -> None:
-    async with ready_fleet(home, PretendedWorkshop(), "demo") as (fleet, ready):
-        second = Fleet(plan_of("demo"), home, PretendedWorkshop())
+    async with ready_fleet(home, DoubleSource(), "demo") as (fleet, ready):
+        second = Fleet(plan_of("demo"), home, DoubleSource())
         with pytest.raises(FleetRunningError) as caught:
             await second.run
         assert caught.value.message == f"a fleet is already running: process {os.getpid()} at {ready.url}"
@@ -241,7 +242,7 @@ async def test_second_fleet_is_refused_and_the_first_goes_on(home: Home) -> None
 
 
 async def test_gateway_that_is_killed_comes_back(home: Home) -> None:
-    async with ready_fleet(home, PretendedWorkshop(), "demo") as (fleet, ready):
+    async with ready_fleet(home, DoubleSource(), "demo") as (fleet, ready):
         gateway = fleet.supervisor._gateway
         assert gateway.status.pid
         os.kill(gateway.status.pid, signal.SIGKILL)
@@ -253,21 +254,21 @@ async def test_gateway_that_is_killed_comes_back(home: Home) -> None:
 
 
 async def test_second_request_to_stop_cuts(home: Home) -> None:
-    workshop = PretendedWorkshop({"demo-0": EngineState.DRAINING, "demo-1": EngineState.READY})
-    fleet = Fleet(plan_of("demo", replicas=2), home, workshop)
+    source = DoubleSource({"demo-0": EngineState.DRAINING, "demo-1": EngineState.READY})
+    fleet = Fleet(plan_of("demo", replicas=2), home, source)
     async with asyncio.timeout(DEADLINE_S):
-        while len(workshop.engines) < 2:
+        while len(source.engines) < 2:
             await fleet._news.wait()
             fleet._news.clear()
     fleet.supervisor.interrupt("Ctrl-C")
     await fleet.until(events.Stopping)
     fleet.supervisor.interrupt("Ctrl-C")
     await asyncio.wait_for(fleet.run, DEADLINE_S)
-    assert workshop.engines["demo-0"].cut
+    assert source.engines["demo-0"].cut
 
 
 async def test_down_tells_until_the_end(home: Home) -> None:
-    fleet = Fleet(plan_of("demo"), home, PretendedWorkshop())
+    fleet = Fleet(plan_of("demo"), home, DoubleSource())
     await fleet.until(events.Ready)
     told = await asyncio.to_thread(lambda: list(control.ask_down(home.state, cut=False)))
     await asyncio.wait_for(fleet.run, DEADLINE_S)
@@ -276,7 +277,7 @@ async def test_down_tells_until_the_end(home: Home) -> None:
 
 
 async def test_stop_while_starting_leaves_nothing(home: Home) -> None:
-    fleet = Fleet(plan_of("demo"), home, PretendedWorkshop({"demo-0": EngineState.STARTING}))
+    fleet = Fleet(plan_of("demo"), home, DoubleSource({"demo-0": EngineState.STARTING}))
     await fleet.until(events.Step)
     await fleet.stop()
     assert not any(isinstance(event, events.Ready) for event in fleet.said)
@@ -284,10 +285,10 @@ async def test_stop_while_starting_leaves_nothing(home: Home) -> None:
 
 
 async def test_polite_request_to_go_down_cuts_nothing_however_often_it_is_made(home: Home) -> None:
-    workshop = PretendedWorkshop({"demo-0": EngineState.DRAINING, "demo-1": EngineState.READY})
-    fleet = Fleet(plan_of("demo", replicas=2), home, workshop)
+    source = DoubleSource({"demo-0": EngineState.DRAINING, "demo-1": EngineState.READY})
+    fleet = Fleet(plan_of("demo", replicas=2), home, source)
     async with asyncio.timeout(DEADLINE_S):
-        while len(workshop.engines) < 2:
+        while len(source.engines) < 2:
             await fleet._news.wait()
             fleet._news.clear()
     for _ in range(3):
@@ -299,19 +300,19 @@ async def test_polite_request_to_go_down_cuts_nothing_however_often_it_is_made(h
 
 
 async def test_what_an_engine_waits_for_is_told_to_status_and_to_clients(home: Home) -> None:
-    workshop = PretendedWorkshop()
-    workshop.installing = asyncio.Event()
-    fleet = Fleet(plan_of("demo"), home, workshop)
+    source = DoubleSource()
+    source.installing = asyncio.Event()
+    fleet = Fleet(plan_of("demo"), home, source)
     assert fleet.supervisor._statuses == {}
     await fleet.until(events.Step)
     async with asyncio.timeout(DEADLINE_S):
-        while not workshop.installing or "torch" not in fleet.supervisor._statuses["demo-0"].reason:
+        while not source.installing or "torch" not in fleet.supervisor._statuses["demo-0"].reason:
             fleet._news.clear()
             await fleet._news.wait()
     (engine,) = (await asyncio.to_thread(control.ask_status, home.state)).engines
     assert (engine.state, engine.reason) == ("waiting", "vLLM 0.32.0: downloading torch")
     assert engine.since > 0
-    workshop.installing.set()
+    source.installing.set()
     await fleet.until(events.Ready)
     await fleet.stop()
     waits = [table.models[0].waiting for table in tables(home)]
@@ -319,9 +320,9 @@ async def test_what_an_engine_waits_for_is_told_to_status_and_to_clients(home: H
 
 
 async def test_stop_waits_until_the_installer_has_cleaned_up(home: Home) -> None:
-    workshop = PretendedWorkshop()
-    workshop.installing = asyncio.Event()
-    fleet = Fleet(plan_of("demo"), home, workshop)
+    source = DoubleSource()
+    source.installing = asyncio.Event()
+    fleet = Fleet(plan_of("demo"), home, source)
     await fleet.until(events.Step)
     await fleet.stop()
-    assert workshop.cleaned_up
+    assert source.cleaned_up

@@ -12,7 +12,7 @@ from remuda.cli import output
 from remuda.cli.parameters import Number
 
 if TYPE_CHECKING:
-    from remuda.fleet.talk import Address, Message, Wish
+    from remuda.fleet.chat_client import Address, Message, SamplingParameters
 
 _KEYS = "Ctrl-D ends the chat, Ctrl-C stops an answer, /new starts a new conversation"
 
@@ -47,9 +47,9 @@ def command(
     remuda chat -m "What is vLLM?"    one question and its answer
     echo "Say hello" | remuda chat    a question from standard input
     """
-    from remuda.fleet.talk import Wish
+    from remuda.fleet.chat_client import SamplingParameters
 
-    conversation = Conversation(_find_address(url), model, Wish(max_tokens, temperature), system)
+    conversation = Conversation(_find_address(url), model, SamplingParameters(max_tokens, temperature), system)
     if message is None and not sys.stdin.isatty():
         message = sys.stdin.read().strip()
         if not message:
@@ -62,7 +62,7 @@ def command(
 
 def _find_address(url: str | None) -> "Address":
     from remuda.fleet import control
-    from remuda.fleet.talk import Address
+    from remuda.fleet.chat_client import Address
     from remuda.machine.home import Home
 
     key = os.environ.get("REMUDA_API_KEY", "")
@@ -74,10 +74,12 @@ def _find_address(url: str | None) -> "Address":
 class Conversation:
     """The messages of one conversation, and the model that answers them."""
 
-    def __init__(self, address: "Address", model: str | None, wish: "Wish", system: str | None) -> None:
+    def __init__(
+        self, address: "Address", model: str | None, parameters: "SamplingParameters", system: str | None
+    ) -> None:
         self._address = address
         self._model = model
-        self._wish = wish
+        self._parameters = parameters
         self._first: list[Message] = [{"role": "system", "content": system}] if system else []
         self._messages = list(self._first)
 
@@ -92,21 +94,23 @@ class Conversation:
 
     async def choose_model(self) -> None:
         """Choose the only model of the server when none was named; with several, leave the choice to the gateway."""
-        from remuda.fleet import talk
+        from remuda.fleet import chat_client
 
         if self._model is None:
-            models = await talk.fetch_models(self._address)
+            models = await chat_client.fetch_models(self._address)
             self._model = str(models[0]["id"]) if len(models) == 1 else ""
 
     async def ask(self, text: str) -> None:
         """Print the answer while it arrives. Keep question and answer only when the answer is complete."""
-        from remuda.fleet import talk
+        from remuda.fleet import chat_client
 
         await self.choose_model()
         question: Message = {"role": "user", "content": text}
         answer = ""
         try:
-            async for piece in talk.stream_answer(self._address, self.model, [*self._messages, question], self._wish):
+            async for piece in chat_client.stream_answer(
+                self._address, self.model, [*self._messages, question], self._parameters
+            ):
                 answer += piece.text
                 print(piece.text, end="", flush=True)
         finally:

@@ -56,7 +56,7 @@ def install(version: str | None, variant: str, repair: bool) -> None:
     from remuda.engine.install.installer import install_engine
     from remuda.engine.install.inventory import list_environments
     from remuda.engine.install.variants import DEFAULT_VERSION
-    from remuda.fleet.workshop import StepReporter
+    from remuda.fleet.engines import StepReporter
     from remuda.machine.home import Home
 
     home = Home.from_environment()

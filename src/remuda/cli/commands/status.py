@@ -9,7 +9,7 @@ import click
 from remuda.cli import output
 
 if TYPE_CHECKING:
-    from remuda.fleet.snapshot import EngineSnapshot, FleetSnapshot
+    from remuda.fleet.reporting.snapshot import EngineSnapshot, FleetSnapshot
 
 HEADERS = ("ENGINE", "STATE", "SINCE", "LOAD", "KV CACHE", "CONTEXT", "ADDRESS", "PID", "RESTARTS")
 _STYLES = {"ready": "green", "failed": "red", "crash-loop": "red", "backoff": "yellow", "listening": "green"}

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from remuda.cli import output
-from remuda.fleet.checking import read_configs
+from remuda.fleet.plan import read_configs
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -11,7 +11,6 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -20,6 +19,7 @@ from remuda.engine.errors import InstallError
 from remuda.engine.install.installation import lock_text, python_version, site_packages
 from remuda.engine.install.uv import clean_environment, run_uv
 from remuda.engine.install.variants import TORCH_BY_VERSION, Variant, find_wheel_folder, torch_index
+from remuda.engine.status import Progress, ProgressCallback
 
 _SIZE: Final = re.compile(r"^ *Downloading (\S+) \(([\d.]+)(KiB|MiB|GiB)\)")
 _DONE: Final = re.compile(r"^ *Downloaded (\S+)")
@@ -30,19 +30,6 @@ _IMPORT_CHECK: Final = (
 )
 IMPORT_TIMEOUT_S: Final = 300.0
 """The first import of a cold environment reads 2 GB from disk."""
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """One step of an installation or download. Totals are None where nobody knows them."""
-
-    stage: str
-    detail: str = ""
-    done_bytes: int | None = None
-    total_bytes: int | None = None
-
-
-ProgressCallback = Callable[[Progress], None]
 
 
 @dataclass(frozen=True, slots=True)

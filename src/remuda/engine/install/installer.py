@@ -12,7 +12,7 @@ import shutil
 from pathlib import Path
 
 from remuda.engine.errors import InstallError
-from remuda.engine.install.build import Progress, ProgressCallback, Recipe, build_environment, check_disk, check_imports
+from remuda.engine.install.build import Recipe, build_environment, check_disk, check_imports
 from remuda.engine.install.installation import (
     PARTIAL,
     Installation,
@@ -35,6 +35,7 @@ from remuda.engine.install.variants import (
     matching_variants,
     parse_variant,
 )
+from remuda.engine.status import Progress, ProgressCallback
 from remuda.machine.home import Home
 from remuda.vllm.dialect import DIALECTS
 

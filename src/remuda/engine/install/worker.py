@@ -15,9 +15,9 @@ from dataclasses import asdict
 from typing import Any
 
 from remuda.engine.errors import InstallError
-from remuda.engine.install.build import Progress
 from remuda.engine.install.installation import Installation
 from remuda.engine.install.installer import find_installation, install_engine
+from remuda.engine.status import Progress
 from remuda.machine import parent_death
 from remuda.machine.errors import explain_os_error
 from remuda.machine.home import Home

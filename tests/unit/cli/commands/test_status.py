@@ -6,7 +6,7 @@ import pytest
 from remuda.cli import main
 from remuda.cli.commands import status
 from remuda.fleet import control
-from remuda.fleet.snapshot import EndpointSnapshot, EngineSnapshot, FleetSnapshot, GatewaySnapshot
+from remuda.fleet.reporting.snapshot import EndpointSnapshot, EngineSnapshot, FleetSnapshot, GatewaySnapshot
 
 READY = EngineSnapshot(
     id="demo-0",

@@ -10,7 +10,8 @@ from click.testing import CliRunner
 
 from remuda.cli.commands import up
 from remuda.errors import RemudaError
-from remuda.fleet import detach, events
+from remuda.fleet import detach
+from remuda.fleet.reporting import events
 
 FILE = "apiVersion: remuda.dev/v1alpha1\nkind: Model\nmetadata: {name: m}\nspec:\n  source: demo://remuda-demo\n"
 

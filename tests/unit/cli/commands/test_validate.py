@@ -9,7 +9,7 @@ from click.testing import CliRunner
 
 from remuda.cli.commands.schema import command as schema
 from remuda.cli.commands.validate import command as validate
-from remuda.fleet.checking import read_config
+from remuda.fleet.plan import read_config
 
 GOOD = "apiVersion: remuda.dev/v1alpha1\nkind: Model\nmetadata: {name: m}\nspec:\n  source: demo://remuda-demo\n"
 

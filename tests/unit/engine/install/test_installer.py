@@ -8,10 +8,10 @@ import pytest
 
 from remuda.engine.errors import InstallError
 from remuda.engine.install import build, installer, variants
-from remuda.engine.install.build import Progress
 from remuda.engine.install.installation import environment_path, python_version
 from remuda.engine.install.installer import find_installation, install_engine
 from remuda.engine.install.inventory import list_environments
+from remuda.engine.status import Progress
 from remuda.machine.home import Home
 
 FAKE_UV = Path(__file__).with_name("fake_uv.sh")

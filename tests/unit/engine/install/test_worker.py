@@ -13,7 +13,7 @@ import pytest
 
 from remuda.engine.errors import InstallError
 from remuda.engine.install import worker
-from remuda.engine.install.build import Progress
+from remuda.engine.status import Progress
 from remuda.machine import parent_death
 from remuda.machine.home import Home
 

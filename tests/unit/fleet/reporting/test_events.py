@@ -1,6 +1,6 @@
 import pytest
 
-from remuda.fleet import events
+from remuda.fleet.reporting import events
 
 EVENTS = [
     events.Step(id="demo-0", title="demo-0", state=events.StepState.RUNNING, detail="loading", fraction=0.5),

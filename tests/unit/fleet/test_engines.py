@@ -6,8 +6,8 @@ import pytest
 
 from remuda import spec
 from remuda.engine.install.installation import environment_path, python_version
-from remuda.fleet import events
-from remuda.fleet.workshop import EngineWorkshop
+from remuda.fleet.engines import EngineFactory
+from remuda.fleet.reporting import events
 from remuda.machine.home import Home
 
 FAKE_UV = Path(__file__).parents[1] / "engine" / "install" / "fake_uv.sh"
@@ -24,16 +24,16 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
     return Home.from_environment()
 
 
-async def test_an_engine_is_installed_once_and_what_it_supersedes_is_told(home: Home) -> None:
+async def test_an_engine_is_installed_once_and_the_environment_it_supersedes_is_noted(home: Home) -> None:
     current = environment_path(home, "0.32.0", "cpu-pypi")
     assert current is not None
     older = current.with_name(current.name[:-8] + "0" * 8)
     older.mkdir(parents=True)
     (older / "weight").write_bytes(bytes(100_000_000))
     heard: list[events.AnyEvent] = []
-    workshop = EngineWorkshop(home)
+    factory = EngineFactory(home)
     for _ in range(2):
-        await workshop.prepare(spec.Model.model_validate(DEMO), heard.append)
+        await factory.prepare(spec.Model.model_validate(DEMO), heard.append)
     notes = [event.text for event in heard if isinstance(event, events.Note)]
     assert notes[:2] == [
         "1 engine that is no longer used takes 0.1 GB; `remuda engine remove --superseded` deletes it",

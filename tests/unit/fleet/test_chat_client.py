@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from remuda.cli import main
-from remuda.fleet import talk
+from remuda.fleet import chat_client
 
 Reply = tuple[int, bytes]
 PIECES = [
@@ -60,9 +60,11 @@ def serving(status: int, body: bytes) -> Iterator[Server]:
     server.server.server_close()
 
 
-async def ask(url: str, **options: bool) -> list[talk.Piece]:
+async def ask(url: str, **options: bool) -> list[chat_client.Piece]:
     messages = [{"role": "user", "content": "Hi"}]
-    return [piece async for piece in talk.stream_answer(talk.Address(url, "key"), "demo", messages, **options)]
+    return [
+        piece async for piece in chat_client.stream_answer(chat_client.Address(url, "key"), "demo", messages, **options)
+    ]
 
 
 async def test_answer_comes_in_pieces_and_is_counted() -> None:
@@ -96,7 +98,7 @@ async def test_model_without_chat_completes_text() -> None:
     ids=["key", "not-ready", "not-json", "in-band", "half-json", "no-delta", "not-an-object"],
 )
 async def test_refusals_are_told(status: int, body: bytes, message: str) -> None:
-    with serving(status, body) as server, pytest.raises(talk.TalkError) as caught:
+    with serving(status, body) as server, pytest.raises(chat_client.ChatError) as caught:
         await ask(server.url)
     assert str(caught.value).startswith(message)
 
@@ -104,7 +106,7 @@ async def test_refusals_are_told(status: int, body: bytes, message: str) -> None
 async def test_nobody_there_is_told() -> None:
     with serving(200, b"") as server:
         url = server.url
-    with pytest.raises(talk.TalkError, match="nothing answers at"):
+    with pytest.raises(chat_client.ChatError, match="nothing answers at"):
         await ask(url)
 
 
@@ -141,18 +143,18 @@ def test_conversation_remembers_and_starts_over(
 
 @pytest.mark.parametrize("key", ["secret\nkey", "sécret", "secret\x00"])
 async def test_key_that_cannot_be_sent_is_refused_and_not_repeated(key: str) -> None:
-    with pytest.raises(talk.TalkError) as caught:
-        await talk.fetch_models(talk.Address("http://127.0.0.1:9", key))
+    with pytest.raises(chat_client.ChatError) as caught:
+        await chat_client.fetch_models(chat_client.Address("http://127.0.0.1:9", key))
     assert "REMUDA_API_KEY" in str(caught.value)
     assert "secret" not in str(caught.value)
 
 
 async def test_white_space_around_a_key_is_not_sent() -> None:
     with serving(200, render_stream(*PIECES)) as server:
-        _ = [piece async for piece in talk.stream_answer(talk.Address(server.url, " key\n"), "demo", [])]
+        _ = [piece async for piece in chat_client.stream_answer(chat_client.Address(server.url, " key\n"), "demo", [])]
     assert server.asked[0][2] == "Bearer key"
 
 
 async def test_address_that_is_none_is_told() -> None:
-    with pytest.raises(talk.TalkError, match="is not an address"):
-        await talk.fetch_models(talk.Address("http://[::1"))
+    with pytest.raises(chat_client.ChatError, match="is not an address"):
+        await chat_client.fetch_models(chat_client.Address("http://[::1"))

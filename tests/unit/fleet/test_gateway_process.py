@@ -9,8 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from remuda.fleet.gateway_child import GatewayChild, GatewayStartError, GatewayState, GatewayStatus
-from remuda.fleet.pulse import Pulse
+from remuda.fleet.gateway_process import (
+    GatewayStartError,
+    GatewayState,
+    GatewayStatus,
+    GatewaySupervisor,
+    HeartbeatMonitor,
+)
 
 DOUBLE = (sys.executable, str(Path(__file__).with_name("speaking_gateway.py")), "--fd")
 SETTINGS = {"host": "127.0.0.1", "port": 0}
@@ -34,12 +39,12 @@ def is_gone(status: GatewayStatus) -> bool:
 
 
 class Watched:
-    """A child and what it reported."""
+    """A supervised gateway and the statuses it reported."""
 
-    def __init__(self, tmp_path: Path, pulse: Pulse | None = None) -> None:
+    def __init__(self, tmp_path: Path, heartbeats: HeartbeatMonitor | None = None) -> None:
         self.seen: list[GatewayStatus] = []
         self._news = asyncio.Event()
-        self.child = GatewayChild(SETTINGS, self._see, tmp_path / "gateway.log", DOUBLE, pulse)
+        self.gateway = GatewaySupervisor(SETTINGS, self._see, tmp_path / "gateway.log", DOUBLE, heartbeats)
 
     def _see(self, status: GatewayStatus) -> None:
         self.seen.append(status)
@@ -47,26 +52,26 @@ class Watched:
 
     async def until(self, condition: Callable[[GatewayStatus], bool]) -> GatewayStatus:
         async with asyncio.timeout(DEADLINE_S):
-            while not condition(self.child.status):
+            while not condition(self.gateway.status):
                 self._news.clear()
                 await self._news.wait()
-        return self.child.status
+        return self.gateway.status
 
 
 def is_listening(status: GatewayStatus) -> bool:
     return status.state is GatewayState.LISTENING
 
 
-async def test_listens_takes_tables_and_drains(tmp_path: Path, said: Path) -> None:
+async def test_a_gateway_listens_takes_tables_and_drains(tmp_path: Path, said: Path) -> None:
     watched = Watched(tmp_path)
-    run = asyncio.create_task(watched.child.run())
-    watched.child.push({"models": []})
+    run = asyncio.create_task(watched.gateway.run())
+    watched.gateway.send_table({"models": []})
     status = await watched.until(is_listening)
     assert status.port > 0
-    watched.child.push({"models": ["later"]})
-    await watched.child.drain(5)
+    watched.gateway.send_table({"models": ["later"]})
+    await watched.gateway.drain(5)
     await run
-    assert watched.child.status.state is GatewayState.STOPPED
+    assert watched.gateway.status.state is GatewayState.STOPPED
     assert read_said(said) == [
         {"table": {"models": []}},
         {"table": {"models": ["later"]}},
@@ -74,17 +79,17 @@ async def test_listens_takes_tables_and_drains(tmp_path: Path, said: Path) -> No
     assert is_gone(status)
 
 
-async def test_killed_gateway_comes_back_on_the_same_port_with_the_last_table(tmp_path: Path, said: Path) -> None:
+async def test_a_killed_gateway_comes_back_on_the_same_port_with_the_last_table(tmp_path: Path, said: Path) -> None:
     watched = Watched(tmp_path)
-    run = asyncio.create_task(watched.child.run())
+    run = asyncio.create_task(watched.gateway.run())
     first = await watched.until(is_listening)
-    watched.child.push({"models": ["latest"]})
+    watched.gateway.send_table({"models": ["latest"]})
     assert first.pid
     os.kill(first.pid, signal.SIGKILL)
     second = await watched.until(lambda status: is_listening(status) and status.restarts == 1)
     assert second.port == first.port
     assert [s.reason for s in watched.seen if s.state is GatewayState.BACKOFF] == ["killed by SIGKILL; again in 0.2 s"]
-    await watched.child.drain(5)
+    await watched.gateway.drain(5)
     await run
     assert read_said(said)[-1] == {"table": {"models": ["latest"]}}
 
@@ -93,65 +98,65 @@ async def test_killed_gateway_comes_back_on_the_same_port_with_the_last_table(tm
     ("mode", "message"),
     [("refuses", "cannot read the certificate: /nowhere"), ("dies", "ended with status 3; its log: {log}")],
 )
-async def test_gateway_that_never_listened_says_why(
+async def test_a_gateway_that_never_listened_says_why(
     tmp_path: Path, said: Path, monkeypatch: pytest.MonkeyPatch, mode: str, message: str
 ) -> None:
     monkeypatch.setenv("MODE", mode)
     watched = Watched(tmp_path)
     with pytest.raises(GatewayStartError) as caught:
-        await watched.child.run()
+        await watched.gateway.run()
     assert caught.value.message == message.format(log=tmp_path / "gateway.log")
 
 
-async def test_gateway_that_does_not_drain_is_ended(
+async def test_a_gateway_that_does_not_drain_is_killed(
     tmp_path: Path, said: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MODE", "hangs")
-    monkeypatch.setattr("remuda.fleet.gateway_child.LEAVE_S", 0.1)
+    monkeypatch.setattr("remuda.fleet.gateway_process.LEAVE_S", 0.1)
     watched = Watched(tmp_path)
-    run = asyncio.create_task(watched.child.run())
+    run = asyncio.create_task(watched.gateway.run())
     status = await watched.until(is_listening)
-    await watched.child.drain(0.1)
+    await watched.gateway.drain(0.1)
     await run
     assert is_gone(status)
 
 
-async def test_what_engines_do_while_the_gateway_drains_is_no_news_to_it(
+async def test_a_gateway_that_drains_is_sent_no_tables_or_figures(
     tmp_path: Path, said: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MODE", "hangs")
     watched = Watched(tmp_path)
-    run = asyncio.create_task(watched.child.run())
+    run = asyncio.create_task(watched.gateway.run())
     await watched.until(is_listening)
-    draining = asyncio.create_task(watched.child.drain(3600))
+    draining = asyncio.create_task(watched.gateway.drain(3600))
     await watched.until(lambda status: status.state is GatewayState.DRAINING)
-    watched.child.push({"models": ["late"]})
-    watched.child.tell({"late": "figures"})
-    watched.child.kill()
+    watched.gateway.send_table({"models": ["late"]})
+    watched.gateway.send_figures({"late": "figures"})
+    watched.gateway.kill()
     await draining
     await run
 
 
-async def test_socket_is_closed_to_other_children(tmp_path: Path, said: Path) -> None:
+async def test_other_children_do_not_inherit_the_socket(tmp_path: Path, said: Path) -> None:
     """A leaked descriptor would keep a dead supervisor's gateway alive."""
     watched = Watched(tmp_path)
-    run = asyncio.create_task(watched.child.run())
+    run = asyncio.create_task(watched.gateway.run())
     await watched.until(is_listening)
     probe = await asyncio.create_subprocess_exec("ls", "-l", "/proc/self/fd", stdout=asyncio.subprocess.PIPE)
     output, _ = await probe.communicate()
     assert output.count(b"socket:") == 0
-    await watched.child.drain(5)
+    await watched.gateway.drain(5)
     await run
 
 
-async def test_gateway_whose_restart_the_system_refuses_is_tried_again(
+async def test_a_restart_that_the_system_refuses_is_tried_again(
     tmp_path: Path, said: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def refuse(*_: object, **__: object) -> None:
         raise BlockingIOError(11, "Resource temporarily unavailable")
 
     watched = Watched(tmp_path)
-    run = asyncio.create_task(watched.child.run())
+    run = asyncio.create_task(watched.gateway.run())
     first = await watched.until(is_listening)
     with monkeypatch.context() as full:
         full.setattr("asyncio.create_subprocess_exec", refuse)
@@ -159,16 +164,16 @@ async def test_gateway_whose_restart_the_system_refuses_is_tried_again(
         os.kill(first.pid, signal.SIGKILL)
         await watched.until(lambda status: "could not be started: Resource temporarily" in status.reason)
     await watched.until(is_listening)
-    await watched.child.drain(5)
+    await watched.gateway.drain(5)
     await run
 
 
-async def test_silent_gateway_is_killed_and_replaced_on_the_same_port(
+async def test_a_silent_gateway_is_killed_and_replaced_on_the_same_port(
     tmp_path: Path, said: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MODE", "silent")
-    watched = Watched(tmp_path, Pulse(look_s=0.05, silent_looks=4))
-    run = asyncio.create_task(watched.child.run())
+    watched = Watched(tmp_path, HeartbeatMonitor(check_s=0.05, silent_checks=4))
+    run = asyncio.create_task(watched.gateway.run())
     first = await watched.until(is_listening)
     second = await watched.until(lambda status: is_listening(status) and status.restarts == 1)
     assert is_gone(first)
@@ -176,33 +181,33 @@ async def test_silent_gateway_is_killed_and_replaced_on_the_same_port(
     reason = "it did not answer for 0.2 s; killed"
     assert next(s.reason for s in watched.seen if s.state is GatewayState.BACKOFF) == f"{reason}; again in 0.2 s"
     assert second.reason == f"started again: {reason}"
-    await watched.child.drain(5)
+    await watched.gateway.drain(5)
     await run
 
 
-async def test_stopped_gateway_is_killed_and_replaced(tmp_path: Path, said: Path) -> None:
-    watched = Watched(tmp_path, Pulse(look_s=0.2, silent_looks=5))
-    run = asyncio.create_task(watched.child.run())
+async def test_a_stopped_gateway_is_killed_and_replaced(tmp_path: Path, said: Path) -> None:
+    watched = Watched(tmp_path, HeartbeatMonitor(check_s=0.2, silent_checks=5))
+    run = asyncio.create_task(watched.gateway.run())
     first = await watched.until(is_listening)
     assert first.pid
     os.kill(first.pid, signal.SIGSTOP)
     second = await watched.until(lambda status: is_listening(status) and status.restarts == 1)
     assert is_gone(first)
     assert second.port == first.port
-    await watched.child.drain(5)
+    await watched.gateway.drain(5)
     await run
 
 
-class Looks:
-    """A pulse whose looks are counted; `wait` is the time between two of them."""
+class Checks:
+    """A monitor of heartbeats whose checks are counted."""
 
-    def __init__(self, silent_looks: int) -> None:
+    def __init__(self, silent_checks: int) -> None:
         self.begun: asyncio.Queue[float] = asyncio.Queue()
-        self.pulse = Pulse(0.3, silent_looks, self._wait)
+        self.heartbeats = HeartbeatMonitor(0.3, silent_checks, self._wait)
 
-    async def _wait(self, look_s: float) -> None:
-        self.begun.put_nowait(look_s)
-        await asyncio.sleep(look_s)
+    async def _wait(self, check_s: float) -> None:
+        self.begun.put_nowait(check_s)
+        await asyncio.sleep(check_s)
 
     async def until_more(self, count: int) -> None:
         async with asyncio.timeout(DEADLINE_S):
@@ -210,60 +215,60 @@ class Looks:
                 await self.begun.get()
 
 
-async def test_gateway_that_beats_lives(tmp_path: Path, said: Path) -> None:
-    looks = Looks(silent_looks=5)
-    watched = Watched(tmp_path, looks.pulse)
-    run = asyncio.create_task(watched.child.run())
+async def test_a_gateway_that_sends_heartbeats_is_left_alone(tmp_path: Path, said: Path) -> None:
+    checks = Checks(silent_checks=5)
+    watched = Watched(tmp_path, checks.heartbeats)
+    run = asyncio.create_task(watched.gateway.run())
     first = await watched.until(is_listening)
-    await looks.until_more(6)
-    assert watched.child.status == first
-    await watched.child.drain(5)
+    await checks.until_more(6)
+    assert watched.gateway.status == first
+    await watched.gateway.drain(5)
     await run
 
 
-async def test_supervisor_that_was_stopped_itself_does_not_blame_the_gateway(tmp_path: Path, said: Path) -> None:
-    looks = Looks(silent_looks=5)
-    watched = Watched(tmp_path, looks.pulse)
-    run = asyncio.create_task(watched.child.run())
+async def test_a_supervisor_that_was_stopped_itself_does_not_restart_the_gateway(tmp_path: Path, said: Path) -> None:
+    checks = Checks(silent_checks=5)
+    watched = Watched(tmp_path, checks.heartbeats)
+    run = asyncio.create_task(watched.gateway.run())
     first = await watched.until(is_listening)
-    await looks.until_more(1)
-    time.sleep(2 * looks.pulse.patience_s)  # noqa: ASYNC251 - nothing of ours runs meanwhile: that is the point
-    await looks.until_more(6)
-    assert watched.child.status == first
-    await watched.child.drain(5)
+    await checks.until_more(1)
+    time.sleep(2 * checks.heartbeats.patience_s)  # noqa: ASYNC251 - nothing of ours runs meanwhile: that is the point
+    await checks.until_more(6)
+    assert watched.gateway.status == first
+    await watched.gateway.drain(5)
     await run
 
 
-async def test_gateway_that_hangs_while_it_drains_is_not_waited_for(
+async def test_a_gateway_that_hangs_while_it_drains_is_killed(
     tmp_path: Path, said: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    watched = Watched(tmp_path, Pulse(look_s=0.2, silent_looks=5))
-    run = asyncio.create_task(watched.child.run())
+    watched = Watched(tmp_path, HeartbeatMonitor(check_s=0.2, silent_checks=5))
+    run = asyncio.create_task(watched.gateway.run())
     status = await watched.until(is_listening)
     assert status.pid
     os.kill(status.pid, signal.SIGSTOP)
-    await asyncio.wait_for(watched.child.drain(3600), DEADLINE_S)
+    await asyncio.wait_for(watched.gateway.drain(3600), DEADLINE_S)
     await run
     assert is_gone(status)
     assert "it did not answer for 1 s; killed" in [s.reason for s in watched.seen if s.state is GatewayState.DRAINING]
 
 
-async def test_figures_are_handed_on_but_never_pile_up(tmp_path: Path, said: Path) -> None:
+async def test_figures_are_sent_unless_earlier_lines_are_still_unread(tmp_path: Path, said: Path) -> None:
     watched = Watched(tmp_path)
-    watched.child.tell({"before": "any gateway"})
-    run = asyncio.create_task(watched.child.run())
+    watched.gateway.send_figures({"before": "any gateway"})
+    run = asyncio.create_task(watched.gateway.run())
     status = await watched.until(is_listening)
-    watched.child.tell({"some": "figures"})
+    watched.gateway.send_figures({"some": "figures"})
     assert status.pid
     os.kill(status.pid, signal.SIGSTOP)
-    writer = watched.child._writer
+    writer = watched.gateway._writer
     assert writer is not None
     while not (unsent := writer.transport.get_write_buffer_size()):
-        watched.child.push("x" * 10_000)
-    watched.child.tell({"late": "figures"})
+        watched.gateway.send_table("x" * 10_000)
+    watched.gateway.send_figures({"late": "figures"})
     assert writer.transport.get_write_buffer_size() == unsent
     os.kill(status.pid, signal.SIGCONT)
-    await watched.child.drain(5)
+    await watched.gateway.drain(5)
     await run
     figures = [message["figures"] for message in read_said(said) if "figures" in message]
     assert figures == [{"some": "figures"}]

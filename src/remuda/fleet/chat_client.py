@@ -1,7 +1,7 @@
-"""Talk to a model over the OpenAI routes: the first answer of `up`, and `remuda chat`.
+"""A client of the OpenAI routes: the first answer of `up`, and `remuda chat`.
 
-A client like any other: knows URLs and answers, nothing of the fleet. `stream_answer` yields text as it arrives;
-`fetch_models` says what is served. Everything foreign (httpx) is mapped to TalkError here.
+It is a client like any other: it knows URLs and answers, and nothing of the fleet. `stream_answer` yields text as it
+arrives; `fetch_models` lists what is served. Every error of the HTTP library becomes a ChatError here.
 """
 
 import contextlib
@@ -15,28 +15,28 @@ import httpx
 from remuda.fleet.errors import FleetError
 
 CONNECT_TIMEOUT_S = 5.0
-ANSWER_TIMEOUT_S = 600.0  # between two pieces: a long queue or a long prompt on a CPU takes minutes
+ANSWER_TIMEOUT_S = 600.0  # between two pieces of an answer: a long queue or a long prompt on a CPU takes minutes
 Message = dict[str, str]
 
 
-class TalkError(FleetError):
-    """No answer, or not a whole one."""
+class ChatError(FleetError):
+    """There is no answer, or not a whole one."""
 
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Where to ask, and with which key."""
+    """A server, and the key to use."""
 
     url: str
     """Without /v1 and without a slash at the end."""
     api_key: str = field(default="", repr=False)
     is_ours: bool = False
-    """Our own gateway on this machine: its certificate names the host clients use, not the loopback we use."""
+    """Whether this is the gateway of this machine. Its certificate names the host that clients use, so it is not checked."""
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
-    """How to answer: only what is given is sent."""
+class SamplingParameters:
+    """How to answer; parameters that are None are not sent."""
 
     max_tokens: int | None = None
     temperature: float | None = None
@@ -49,24 +49,29 @@ class Wish:
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """A part of an answer. The last one counts the tokens of all."""
+    """A part of an answer. The last part has the token count of the whole answer."""
 
     text: str = ""
     tokens: int | None = None
 
 
-NO_WISH = Wish()
+DEFAULTS = SamplingParameters()
 
 
 async def stream_answer(
-    address: Address, model: str, messages: Sequence[Message], wish: Wish = NO_WISH, *, chat: bool = True
+    address: Address,
+    model: str,
+    messages: Sequence[Message],
+    parameters: SamplingParameters = DEFAULTS,
+    *,
+    chat: bool = True,
 ) -> AsyncIterator[Piece]:
-    """The answer to `messages`, piece by piece; with `chat` off, the last message is completed as plain text.
+    """The answer to `messages`, piece by piece; with `chat` off, the model completes the last message as plain text.
 
     An empty `model` lets the gateway choose one.
     """
     named = {"model": model} if model else {}
-    body: dict[str, Any] = {**named, "stream": True, "stream_options": {"include_usage": True}, **wish.render()}
+    body: dict[str, Any] = {**named, "stream": True, "stream_options": {"include_usage": True}, **parameters.render()}
     if chat:
         path, body["messages"] = "/v1/chat/completions", list(messages)
     else:
@@ -93,7 +98,7 @@ async def fetch_models(address: Address) -> list[dict[str, Any]]:
 async def _client(address: Address) -> AsyncIterator[httpx.AsyncClient]:
     headers = {"Authorization": f"Bearer {_checked_key(address.api_key)}"} if address.api_key.strip() else {}
     timeout = httpx.Timeout(ANSWER_TIMEOUT_S, connect=CONNECT_TIMEOUT_S)
-    # trust_env off: a proxy of the environment has no business between us and this machine
+    # trust_env off: a proxy of the environment must not stand between this process and this machine
     client = httpx.AsyncClient(
         base_url=_checked_url(address.url),
         headers=headers,
@@ -105,20 +110,22 @@ async def _client(address: Address) -> AsyncIterator[httpx.AsyncClient]:
         try:
             yield client
         except (ValueError, AttributeError, TypeError, KeyError, IndexError) as error:
-            raise TalkError(f"what {address.url} answers is not in the form of the OpenAI API ({error})") from error
+            raise ChatError(f"what {address.url} answers is not in the form of the OpenAI API ({error})") from error
         except httpx.ConnectError as error:
-            raise TalkError(f"nothing answers at {address.url}", "start a fleet with `remuda up`") from error
+            raise ChatError(f"nothing answers at {address.url}", "start a fleet with `remuda up`") from error
         except httpx.TimeoutException as error:
-            raise TalkError(f"no answer from {address.url} in time", "`remuda status` shows what it does") from error
+            raise ChatError(
+                f"no answer from {address.url} in time", "`remuda status` shows what it is doing"
+            ) from error
         except httpx.HTTPError as error:
-            raise TalkError(f"the answer broke off: {error or type(error).__name__}") from error
+            raise ChatError(f"the answer broke off: {error or type(error).__name__}") from error
 
 
 def _checked_key(key: str) -> str:
-    """The key without white space around it. What cannot be in a header is refused here, without repeating it."""
+    """The key without surrounding white space. A key that cannot be in a header is refused, and not repeated."""
     key = key.strip()
     if not (key.isascii() and key.isprintable()):
-        raise TalkError("the API key has characters that no key has", "check REMUDA_API_KEY")
+        raise ChatError("the API key has characters that no key has", "check REMUDA_API_KEY")
     return key
 
 
@@ -126,23 +133,23 @@ def _checked_url(url: str) -> httpx.URL:
     try:
         return httpx.URL(url)
     except httpx.InvalidURL as error:
-        raise TalkError(f"{url} is not an address: {error}", "write it like http://127.0.0.1:8080") from error
+        raise ChatError(f"{url} is not an address: {error}", "write it like http://127.0.0.1:8080") from error
 
 
 def _read_piece(piece: dict[str, Any]) -> Piece:
     if "error" in piece:
         error = piece["error"]
-        raise TalkError(str(error.get("message", error) if isinstance(error, dict) else error))
+        raise ChatError(str(error.get("message", error) if isinstance(error, dict) else error))
     choice = (piece.get("choices") or [{}])[0]
     usage = piece.get("usage") or {}
     return Piece(choice.get("delta", {}).get("content") or choice.get("text") or "", usage.get("completion_tokens"))
 
 
-def _explain_answer(status: int, body: bytes) -> TalkError:
+def _explain_answer(status: int, body: bytes) -> ChatError:
     hints = {401: "set REMUDA_API_KEY to a key from `remuda tenant create`", 404: "`remuda status` lists the models"}
     try:
         error = json.loads(body)["error"]
         message = error["message"] if isinstance(error, dict) else str(error)
     except (ValueError, KeyError, TypeError):
         message = body.decode(errors="replace")[:200]
-    return TalkError(f"{message} (status {status})", hints.get(status, ""))
+    return ChatError(f"{message} (status {status})", hints.get(status, ""))

@@ -1,7 +1,7 @@
-"""Make engines out of models: installation, weights, plan, supervised process. The real `supervisor.Workshop`.
+"""Makes engines out of models: installation, weights, plan, supervised process.
 
-Every installation is made once, however many models need it; everything slow runs in a child process, never in the
-event loop. Called by `app`.
+Each installation is made once, however many models need it. Slow work runs in a child process or a thread, never in the
+event loop.
 """
 
 import asyncio
@@ -9,43 +9,43 @@ from collections.abc import Callable
 
 from remuda import spec
 from remuda.engine.install import worker
-from remuda.engine.install.build import Progress
 from remuda.engine.install.installation import Installation
 from remuda.engine.install.installer import find_installation
 from remuda.engine.install.inventory import describe_unused, list_environments
 from remuda.engine.install.variants import has_nvidia_gpu
 from remuda.engine.plan import plan_engine, wants_gpu
-from remuda.engine.status import EngineStatus
+from remuda.engine.status import EngineStatus, Progress
 from remuda.engine.supervisor import EngineSupervisor
 from remuda.engine.weights import fetch_weights
-from remuda.fleet import events
+from remuda.fleet.reporting import events
 from remuda.machine.home import Home
 
 Observer = Callable[[EngineStatus], None]
 
 
-class EngineWorkshop:
-    """Engines of this machine."""
+class EngineFactory:
+    """Makes the engines of this machine."""
 
     def __init__(self, home: Home) -> None:
         self._home = home
         self._installing: dict[tuple[str, str | None], asyncio.Lock] = {}
         self._installed: dict[str, Installation] = {}
-        self._told: set[str] = set()
+        self._noted: set[str] = set()
 
     async def prepare(self, model: spec.Model, emit: events.Emit) -> None:
-        """Install the model's vLLM if it is missing, have its weights here, tell what was decided on the way."""
+        """Install the model's vLLM if it is missing, fetch its weights, and note what was decided on the way."""
         installation = await self._install(model, emit)
         self._installed[model.name] = installation
         step = StepReporter(f"weights/{model.name}", f"weights of {model.name}", emit)
         await fetch_weights(model, installation, self._home, step.report)
         step.finish()
         for note in plan_engine(model, 0, 0, installation, self._home).notes:
-            self._tell_once(f"{model.name}: {note}", emit)
+            self._note_once(f"{model.name}: {note}", emit)
 
     def build(self, model: spec.Model, replica: int, port: int, observer: Observer) -> EngineSupervisor:
-        """One replica, not yet started."""
-        return EngineSupervisor(plan_engine(model, replica, port, self._installed[model.name], self._home), observer)
+        """One replica that is not started yet; its model must be prepared."""
+        plan = plan_engine(model, replica, port, self._installed[model.name], self._home)
+        return EngineSupervisor(plan, observer)
 
     async def _install(self, model: spec.Model, emit: events.Emit) -> Installation:
         version = model.spec.engine.version
@@ -57,18 +57,18 @@ class EngineWorkshop:
                 found = await worker.install(self._home, version, variant, step.report)
                 step.finish(f"installed ({found.variant}, {found.size_bytes / 1e9:.1f} GB)")
                 if unused := describe_unused(await asyncio.to_thread(list_environments, self._home)):
-                    self._tell_once(unused, emit)
-            self._tell_once(f"vLLM {found.version} ({found.variant}) in {found.path}", emit)
+                    self._note_once(unused, emit)
+            self._note_once(f"vLLM {found.version} ({found.variant}) in {found.path}", emit)
             return found
 
-    def _tell_once(self, text: str, emit: events.Emit) -> None:
-        if text not in self._told:
-            self._told.add(text)
+    def _note_once(self, text: str, emit: events.Emit) -> None:
+        if text not in self._noted:
+            self._noted.add(text)
             emit(events.Note(text=text))
 
 
 def pick_variant(model: spec.Model, *, has_gpu: bool) -> str | None:
-    """The build of vLLM that the file asks for; None = whatever suits the machine."""
+    """The build of vLLM that the file asks for; None takes the build that suits the machine."""
     wanted = wants_gpu(model)
     if wanted:
         return "cuda"
@@ -76,7 +76,7 @@ def pick_variant(model: spec.Model, *, has_gpu: bool) -> str | None:
 
 
 class StepReporter:
-    """Progress in bytes as one step of the fleet's."""
+    """Turns progress in bytes into a step of the fleet."""
 
     def __init__(self, step_id: str, title: str, emit: events.Emit) -> None:
         self._id = step_id
@@ -85,7 +85,7 @@ class StepReporter:
         self._used = False
 
     def report(self, progress: Progress) -> None:
-        """One look at the work."""
+        """Emit the step as it is now."""
         self._used = True
         done, total = progress.done_bytes, progress.total_bytes
         self._emit(
@@ -99,13 +99,13 @@ class StepReporter:
         )
 
     def finish(self, detail: str = "here") -> None:
-        """Say that it is done, if it was ever begun."""
+        """Emit that the step is done, if it ever began."""
         if self._used:
             self._emit(events.Step(id=self._id, title=self._title, state=events.StepState.DONE, detail=detail))
 
 
 def describe_progress(progress: Progress) -> str:
-    """Stage, what is worked on, and how much of it: "downloading torch, 0.4 of 1.9 GB"."""
+    """Stage, subject and amount: "downloading torch, 0.4 of 1.9 GB"."""
     text = f"{progress.stage} {progress.detail}".strip()
     if progress.done_bytes is None:
         return text

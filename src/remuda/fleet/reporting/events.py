@@ -1,7 +1,7 @@
-"""What a fleet says while it starts, serves and stops: values, in the order they happen.
+"""Events of a fleet while it starts, serves and stops: values, in the order in which they happen.
 
-The supervisor emits them and does not know who looks: the terminal in front of it, or (detached) the launcher at
-the other end of a socket, one JSON line each. `cli.progress` draws them.
+The fleet emits them without knowing who receives them: the terminal in front of it or, for a detached fleet, the
+launcher at the other end of a socket, as one JSON line each.
 """
 
 from collections.abc import Callable
@@ -11,11 +11,11 @@ import msgspec
 
 
 class StepState(StrEnum):
-    """How far one step is. A step may run again after it was done (an engine that is restarted)."""
+    """How far a step is. A step that is done may run again: an engine that is restarted."""
 
     RUNNING = "running"
     DONE = "done"
-    WARNED = "warned"  # goes on, but somebody should know: an engine died and will be started again
+    WARNED = "warned"  # the step goes on, but somebody should know: an engine died and will be started again
     FAILED = "failed"
 
 
@@ -24,7 +24,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, tag_field="event"):
 
 
 class Step(Event, frozen=True, kw_only=True, tag="step"):
-    """One line of progress: `title` names it for good, `detail` says what it does now."""
+    """One line of progress: `title` names the step, `detail` says what it does now."""
 
     id: str
     title: str
@@ -34,26 +34,26 @@ class Step(Event, frozen=True, kw_only=True, tag="step"):
 
 
 class Note(Event, frozen=True, kw_only=True, tag="note"):
-    """Something decided for the user, or found on the way."""
+    """A decision made for the user, or something the user should know."""
 
     text: str
 
 
 class Question(Event, frozen=True, kw_only=True, tag="question"):
-    """The first question is put to a model."""
+    """The first question is sent to a model."""
 
     model: str
     text: str
 
 
 class AnswerText(Event, frozen=True, kw_only=True, tag="answer"):
-    """A piece of the answer, as it streams."""
+    """A piece of the streamed answer."""
 
     text: str
 
 
 class AnswerEnd(Event, frozen=True, kw_only=True, tag="answer-end"):
-    """The answer is complete; `problem` says why when it is not."""
+    """The answer is complete; otherwise `problem` says why not."""
 
     tokens: int = 0
     seconds: float = 0.0
@@ -61,34 +61,34 @@ class AnswerEnd(Event, frozen=True, kw_only=True, tag="answer-end"):
 
 
 class Ready(Event, frozen=True, kw_only=True, tag="ready"):
-    """Everything that can serve serves."""
+    """Every engine serves, or has failed."""
 
     url: str
     models: tuple[str, ...]
     chat_model: str = ""
-    """A model the snippets can talk to; "" when none takes chat."""
+    """A model for the chat snippets; "" when none takes chat."""
     completion_model: str = ""
     needs_key: bool = False
     seconds: float = 0.0
     question: str = ""
     failed: tuple[str, ...] = ()
-    """Models that cannot be served, each with its reason."""
+    """Engines that cannot serve, each with its reason."""
 
 
 class Stopping(Event, frozen=True, kw_only=True, tag="stopping"):
-    """The fleet was told to stop: running requests finish first."""
+    """The fleet was told to stop; running requests finish first."""
 
     reason: str
 
 
 class Stopped(Event, frozen=True, kw_only=True, tag="stopped"):
-    """Nothing runs any more."""
+    """No process of the fleet runs any more."""
 
     seconds: float = 0.0
 
 
 class Failed(Event, frozen=True, kw_only=True, tag="failed"):
-    """The fleet could not come up; nothing runs any more."""
+    """The fleet could not start; no process of it runs any more."""
 
     message: str
     hint: str = ""
