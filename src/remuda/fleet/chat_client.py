@@ -31,7 +31,7 @@ class Address:
     """Without /v1 and without a slash at the end."""
     api_key: str = field(default="", repr=False)
     is_ours: bool = False
-    """Whether this is the gateway of this machine. Its certificate names the host that clients use, so it is not checked."""
+    """Whether it is the gateway of this machine, whose certificate names the host that clients use: it is not checked."""
 
 
 @dataclass(frozen=True, slots=True)
