@@ -31,7 +31,7 @@ class Address:
     """Without /v1 and without a slash at the end."""
     api_key: str = field(default="", repr=False)
     is_ours: bool = False
-    """Whether it is the gateway of this machine, whose certificate names the host that clients use: it is not checked."""
+    """Whether it is the gateway of this machine. Its certificate is not checked: it names the host that clients use."""
 
 
 @dataclass(frozen=True, slots=True)
