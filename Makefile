@@ -1,7 +1,7 @@
 # make up     install what is missing, start vLLM with the demo model, answer once, keep serving until Ctrl-C
 # make test   install what is missing, run every test (real vLLM on the CPU included) in two processes
 # make check  format, lint, types, structure, generated files
-# make bench  the data path beside its rivals (needs gcc and nginx; see benchmarks/README.md)
+# make bench  the data path beside its rivals, and real engines: a quarter of an hour (needs gcc and nginx; see benchmarks/README.md)
 # make wheel  dist/remuda-*.whl with the gateway compiled (needs a C compiler and Python's headers)
 # make gen    rewrite the generated files
 

@@ -1,7 +1,7 @@
-"""Who is measured, each with its exact start command and configuration, and why it is set so.
+"""Who is measured, each with its exact start command and configuration, and the reason for each setting.
 
-Rules for all: one core; four engines, used in turn or by load; keep-alive to both sides; their own defaults except
-where a line here says why; no line per request in anyone's log. Does not know how anything is measured.
+The same rules hold for all: one core; four engines, used in turn or by load; keep-alive to both sides; their own
+defaults except where a line here says why; no line per request in a log. It does not know how anything is measured.
 """
 
 import dataclasses
@@ -12,21 +12,24 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.processes import Command
-from benchmarks.programs import compiled_python, find_nginx, install_rival
+from benchmarks.programs import HERE, TREE, compiled_python, find_nginx, install_engine, install_rival
 
 MODEL = "bench-model"
-# Not a literal: it must not look like a leaked key to a scanner.
+SOURCES_REMUDA = Path(sys.executable).parent / "remuda"
+UP_READY = "\nReady in "
+"""`remuda up` prints it when every engine is ready and a model has answered."""
+# Built here, because a scanner for leaked keys would take a literal for one.
 API_KEY = "rk_bench-default_" + hashlib.sha256(b"remuda benchmark").hexdigest()[:43]
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a contestant runs and what it stands in front of."""
+    """Where a contestant runs and which engines it serves."""
 
     folder: Path
     port: int
     spare_port: int
-    """For those that open a second port (metrics)."""
+    """For a contestant that opens a second port (metrics)."""
     engine_ports: tuple[int, ...]
 
     def engine_urls(self) -> list[str]:
@@ -40,12 +43,17 @@ class Contestant:
     name: str
     command: Callable[[Place], Command]
     exact: bool = True
-    """Its answers are the engine's bytes. False: it writes JSON anew, so only the content is compared."""
+    """Its answers are the engine's bytes. False: it writes the JSON anew, so only the content is compared."""
     streams_most: int = 10_000
-    """Streams it can carry on one core without falling behind; more would measure its queue."""
+    """Streams that it can carry on one core without falling behind; more of them would measure its queue."""
     rate_most: float = 1000.0
-    """Requests per second, likewise."""
+    """Requests per second that it can carry on one core."""
     ready_s: float = 180.0
+    """It fails when it is not ready after this time."""
+    ready_text: str = ""
+    """It is ready when it has printed this; when empty, when it has answered a request correctly."""
+    all_cores: bool = False
+    """It brings real engines and may use every core."""
 
 
 NGINX_CONF = """\
@@ -80,8 +88,8 @@ http {{
 
 
 def nginx(place: Place) -> Command:
-    """A plain proxy: no keys, no model routing. Buffering is off, else streamed tokens would wait for a full buffer;
-    its limit of requests per connection is lifted, else it would open connections anew."""
+    """A plain proxy: no keys, no model routing. Buffering is off: otherwise streamed tokens would wait for a full
+    buffer. The limit of requests per connection is lifted: otherwise it would open new connections all the time."""
     servers = "\n".join(f"    server 127.0.0.1:{port};" for port in place.engine_ports)
     conf = place.folder / "nginx.conf"
     conf.write_text(NGINX_CONF.format(folder=place.folder, port=place.port, servers=servers))
@@ -119,9 +127,16 @@ spec:
 """
 
 
+def bare(place: Place) -> Command:
+    """What a gateway in Python costs at least, on the same Python and libraries as `remuda-python`. See bare.py."""
+    ports = [str(port) for port in place.engine_ports]
+    options = ("--port", str(place.port), "--model", MODEL, "--engines", *ports)
+    return Command((sys.executable, "-P", str(HERE / "bare.py"), *options))
+
+
 def remuda_file(place: Place) -> Path:
-    """The model file: four running engines, one key, everything else as by default (least predicted time, health
-    checks, retries, metrics, request ids); only the line per request is off, as for everyone here."""
+    """The model file: four running engines and one key. Everything else is the default (least predicted time, health
+    checks, retries, metrics, request ids), except that the line per request is off, as for all contestants."""
     file = place.folder / "remuda.yaml"
     endpoints = "\n".join(f"  - url: {url}" for url in place.engine_urls())
     key_hash = hashlib.sha256(API_KEY.encode()).hexdigest()
@@ -130,12 +145,12 @@ def remuda_file(place: Place) -> Path:
 
 
 def remuda(place: Place) -> Command:
-    """The wheel of `make wheel`. Keys, model routing, metrics, request ids and health checks on."""
+    """The wheel of `make wheel`, with keys, model routing, metrics, request ids and health checks."""
     return _gateway(place, compiled_python())
 
 
 def remuda_python(place: Place) -> Command:
-    """The same from its sources, not compiled: what `make up` runs."""
+    """The same from its sources, not compiled, as `make up` runs it."""
     return _gateway(place, Path(sys.executable))
 
 
@@ -147,7 +162,8 @@ def _gateway(place: Place, python: Path) -> Command:
 
 
 def remuda_child(place: Place) -> Command:
-    """The same gateway as `remuda up` starts it: a child process told everything over a socket; reads no files."""
+    """The same gateway as `remuda up` starts it: a child process that gets its orders over a socket and reads no
+    file."""
     import msgspec
 
     from remuda import spec
@@ -161,9 +177,30 @@ def remuda_child(place: Place) -> Command:
     return Command((python, "-P", "-m", "remuda.gateway", "--fd", "{fd}"), control=b"\n".join(lines))
 
 
+def remuda_up(place: Place) -> Command:
+    """`remuda up` from its sources with the demo model: one real vLLM engine, a gateway, one answer."""
+    return _up(place, "laptop.yaml")
+
+
+def remuda_up_two(place: Place) -> Command:
+    """`remuda up` with two real engines of the demo model."""
+    return _up(place, "two-engines.yaml")
+
+
+def _up(place: Place, example: str) -> Command:
+    install_engine(SOURCES_REMUDA)
+    file = TREE / "examples" / example
+    return Command((str(SOURCES_REMUDA), "up", "--port", str(place.port), str(file)), up_environment(place))
+
+
+def up_environment(place: Place) -> dict[str, str]:
+    """Its state lies in a folder of its own, so it meets no other fleet of this user; installed engines are shared."""
+    return {"REMUDA_HOME": "", "XDG_STATE_HOME": str(place.folder / "state")}
+
+
 def vllm_router(place: Place) -> Command:
     """Round robin: its default, cache_aware, asks an engine to tokenise each request first (five times the cost).
-    No key check: it has none for clients. Startup checks every second instead of every 30."""
+    It has no keys for clients. It looks for its engines every second at the start, instead of every 30."""
     return Command(
         (
             *(str(install_rival("vllm-router")), "--host", "127.0.0.1", "--port", str(place.port)),
@@ -174,8 +211,8 @@ def vllm_router(place: Place) -> Command:
 
 
 def sglang_router(place: Place) -> Command:
-    """Round robin: its default, cache_aware, costs a little more. No key check: its key is for its engines.
-    Startup checks every second instead of every 30."""
+    """Round robin: its default, cache_aware, costs a little more. It checks no key: its own is for its engines.
+    It looks for its engines every second at the start, instead of every 30."""
     return Command(
         (
             *(
@@ -213,8 +250,8 @@ LITELLM_ENV = {
 
 
 def litellm(place: Place) -> Command:
-    """Its production advice for one core: one worker, production mode, no database, its cheapest routing.
-    One key: the master key."""
+    """As its documentation advises for production on one core: one worker, production mode, no database, its cheapest
+    routing. Its one key is the master key."""
     deployments = "\n".join(
         f"- model_name: {MODEL}\n  litellm_params: {{model: openai/{MODEL}, api_base: '{url}/v1', api_key: none}}"
         for url in place.engine_urls()
@@ -236,7 +273,7 @@ def litellm(place: Place) -> Command:
 
 
 def direct(place: Place) -> Command:
-    """No gateway: what the engines and the load generator do by themselves."""
+    """No gateway: the load generator asks an engine."""
     raise AssertionError(f"nothing to start on port {place.port}")
 
 
@@ -245,9 +282,12 @@ CONTESTANTS = {
     for contestant in (
         Contestant("direct", direct),
         Contestant("nginx", nginx),
+        Contestant("bare", bare),
         Contestant("remuda", remuda),
         Contestant("remuda-python", remuda_python),
         Contestant("remuda-child", remuda_child),
+        Contestant("remuda-up", remuda_up, ready_text=UP_READY, all_cores=True),
+        Contestant("remuda-up-two", remuda_up_two, ready_text=UP_READY, all_cores=True),
         Contestant("vllm-router", vllm_router),
         Contestant("sglang-router", sglang_router),
         Contestant("litellm", litellm, exact=False, streams_most=8, rate_most=8),

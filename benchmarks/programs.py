@@ -1,7 +1,7 @@
-"""The programs the benchmark needs: its own C tools, nginx, and the rivals at pinned versions.
+"""The programs that the benchmark needs: its own C tools, nginx, the rivals at pinned versions, vLLM.
 
-The C tools are built into build/ of the tree; each rival gets a virtual environment of its own under the user's cache
-folder, outside the tree, made once. Called by `bench`.
+The C tools are built into build/ of the tree. Each rival gets a virtual environment under the user's cache folder,
+outside the tree, made once.
 """
 
 import os
@@ -28,11 +28,11 @@ class Rival:
     """A rival as its users install it."""
 
     requirement: str
-    """Exactly one version: the newest that its own pins could be resolved for when this was written."""
+    """Exactly one version: the newest whose own pins could be resolved when this was written."""
     command: str
 
 
-# uv resolves what they depend on; the versions that were measured are written into the results.
+# uv resolves their dependencies; the results name the versions that were measured.
 RIVALS = {
     "vllm-router": Rival("vllm-router==0.1.17", "vllm-router"),
     "sglang-router": Rival("sglang-router==0.3.2", "python"),
@@ -50,7 +50,8 @@ def build_tools() -> dict[str, Path]:
     gcc = shutil.which("gcc")
     if gcc is None:
         raise BenchError(
-            "gcc is not installed: the load generator and the mock engines are C\nhint: apt-get install gcc libc6-dev"
+            "gcc is not installed: the load generator and the mock engines are C programs\n"
+            "hint: apt-get install gcc libc6-dev"
         )
     for name, sources in SOURCES.items():
         made = built[name].with_suffix(f".{os.getpid()}")  # another process may run or build the same tool right now
@@ -63,11 +64,11 @@ def build_tools() -> dict[str, Path]:
 
 
 def find_nginx() -> str:
-    """Debian's nginx, wherever it lies."""
+    """Debian's nginx; /usr/sbin is not on every user's path."""
     nginx = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin:/usr/local/sbin")
     if nginx is None:
         raise BenchError(
-            "nginx is not installed: it is what every other row is compared with\nhint: apt-get install nginx-light"
+            "nginx is not installed: every other row is compared with it\nhint: apt-get install nginx-light"
         )
     return nginx
 
@@ -83,6 +84,11 @@ def compiled_python() -> Path:
         return compiled_env.make_environment()
     except (compiled_env.CannotCompileError, compiled_env.BuildFailedError) as problem:
         raise BenchError(f"Remuda could not be compiled: {problem}") from None
+
+
+def install_engine(remuda: Path) -> None:
+    """Install vLLM unless it is there, so that no measurement includes a download."""
+    _run([str(remuda), "engine", "install"])
 
 
 def install_rival(name: str) -> Path:

@@ -1,26 +1,30 @@
-"""From samples to what people read: tables, the README's part, a picture. Pure: values in, text out.
+"""Renders samples for people: tables, the README's part, a chart. Pure: values in, text out.
 
-Does not measure and does not know where files lie. Called by `run`.
+It does not measure and does not know where files lie.
 """
 
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 from xml.sax.saxutils import escape
 
 from benchmarks.rounds import Sample
-from benchmarks.tables import TABLES, Column, Table
+from benchmarks.tables import SLEEPING, TABLES, Column, Table
 
 BASELINE = "nginx"
 COMMAND = "make bench"
 NOISE = 1.25
 METHOD = """\
 Median [lowest–highest] of the rounds. One core for the gateway under test, another one for load and mock engines; CPU \
-time of all of a gateway's processes. × nginx = median of the ratios within each round."""
+time of all of a gateway's processes. × nginx = median of the ratios within each round. Real engines use all cores."""
 README_NOTE = """\
-`{command}`, {date}, one core of {cpu}; median of interleaved rounds; {requests:,} answers, each checked. Remuda with \
-API keys, model routing, metrics, request ids and health checks on. LiteLLM with 8 streams (it carries no more on a \
-core). Method, fairness and all figures: [benchmarks](benchmarks/README.md)."""
+`{command}`, {date}, one core of {cpu}; median of interleaved rounds; {requests:,} answers, each checked. × = times \
+nginx in the same round. {waiting}Remuda runs with API keys, model routing, metrics, request ids and health checks. \
+LiteLLM has 8 streams (it carries no more on a core). Method, fairness and all figures: \
+[benchmarks](benchmarks/README.md)."""
+WAITING = """\
+Client and engines sleep between events, as real ones do; in the columns "awake" they never sleep, so that no gateway \
+pays for waking them. """
 
 
 def samples_from(result: Mapping[str, Any]) -> list[Sample]:
@@ -36,6 +40,7 @@ def render_markdown(result: Mapping[str, Any]) -> str:
         "",
         f"Command: `{result['command']}`",
         describe_machine(result["machine"]),
+        *([f"Measured in {result['elapsed_s'] / 60:.0f} minutes"] if "elapsed_s" in result else []),
         f"Versions: {versions}",
         f"Answers checked: {result['requests']:,}; wrong or lost: {len(result['failures']) or 'none'}",
         "",
@@ -52,10 +57,13 @@ def render_markdown(result: Mapping[str, Any]) -> str:
 
 def _warn_of_noise(samples: Sequence[Sample]) -> list[str]:
     """nginx does the same in every round: when its figures differ, the machine was busy with something else."""
-    costs = values_of([sample for sample in samples if sample.table == "requests"], BASELINE, "cpu_us")
-    if not costs or max(costs) <= NOISE * min(costs):
-        return []
-    return ["", f"The machine was not quiet: nginx took {min(costs):.1f} to {max(costs):.1f} µs for the same request."]
+    lines = []
+    for table in ("requests", "requests" + SLEEPING):
+        costs = values_of([sample for sample in samples if sample.table == table], BASELINE, "cpu_us")
+        if costs and max(costs) > NOISE * min(costs):
+            range_us = f"{min(costs):.1f} to {max(costs):.1f} µs"
+            lines += ["", f"The machine was not quiet: nginx took {range_us} for the same request in `{table}`."]
+    return lines
 
 
 def describe_machine(machine: Mapping[str, Any]) -> str:
@@ -89,7 +97,7 @@ def values_of(samples: Sequence[Sample], name: str, key: str) -> list[float]:
 
 
 def ratio_to_baseline(samples: Sequence[Sample], name: str, key: str) -> float | None:
-    """Median over the rounds of (this contestant / nginx in the same round); None for what uses no CPU of its own."""
+    """Median over the rounds of (this contestant / nginx in the same round); None when it uses no CPU of its own."""
     by_round = {(sample.contestant, sample.round): sample.values.get(key) for sample in samples}
     ratios = []
     for (contestant, number), value in by_round.items():
@@ -100,7 +108,7 @@ def ratio_to_baseline(samples: Sequence[Sample], name: str, key: str) -> float |
 
 
 def _cell(column: Column, values: Sequence[float]) -> str:
-    if not values or (column.key == "cpu_us" and not any(values)):
+    if not values or (column.key in {"cpu_us", "user_us"} and not any(values)):
         return "–"
     middle = f"{statistics.median(values):,.{column.digits}f}"
     if len(values) == 1 or min(values) == max(values):
@@ -108,9 +116,10 @@ def _cell(column: Column, values: Sequence[float]) -> str:
     return f"{middle} [{min(values):,.{column.digits}f}–{max(values):,.{column.digits}f}]"
 
 
-README_ROWS = ("nginx", "remuda", "remuda-python", "vllm-router", "sglang-router", "litellm")
+README_ROWS = ("nginx", "bare", "remuda", "remuda-python", "vllm-router", "sglang-router", "litellm")
 README_NAMES = {
     "nginx": "nginx (a plain proxy, no keys, no models)",
+    "bare": "a bare data path in Python ([bare.py](benchmarks/bare.py): routing and nothing else)",
     "remuda": "**Remuda** (`make wheel`: compiled)",
     "remuda-python": "Remuda from its sources (`make up`)",
     "litellm": "LiteLLM",
@@ -118,27 +127,66 @@ README_NAMES = {
 
 
 def render_readme(result: Mapping[str, Any]) -> str:
-    """The README's table: one row each, the four figures that matter, from one committed result."""
+    """The README's table: one row for each contestant, the figures that matter, from one saved result."""
     samples = samples_from(result)
     versions: Mapping[str, str] = result["versions"]
-    lines = [
-        "| | CPU per request | CPU per streamed chunk | added time to first byte, p99 | memory, 1,000 streams |",
-        "|---|---:|---:|---:|---:|",
-    ]
+    columns = _readme_columns(samples)
+    lines = ["| | " + " | ".join(title for title, _ in columns) + " |", "|---|" + "---:|" * len(columns)]
     for name in README_ROWS:
-        title = README_NAMES.get(name, name)
-        version = versions.get(name)
-        cells = [
-            f"{title} {version}" if version and name != "remuda" else title,
-            _with_ratio(samples, "requests", name),
-            _with_ratio(samples, "chunks", name),
-            _added_ms(samples, name),
-            _memory_mib(samples, name),
-        ]
-        lines.append("| " + " | ".join(cells) + " |")
+        if any(sample.contestant == name for sample in samples):
+            title, version = README_NAMES.get(name, name), versions.get(name)
+            cells = [f"{title} {version}" if version and name != "remuda" else title]
+            cells += [render_cell(name) for _, render_cell in columns]
+            lines.append("| " + " | ".join(cells) + " |")
     cpu, requests = result["machine"]["cpu"], result["requests"]
-    note = README_NOTE.format(command=COMMAND, date=result["date"], cpu=cpu, requests=requests)
-    return "\n".join([*lines, "", note]) + "\n"
+    waiting = WAITING if _usual_mode(samples) else ""
+    note = README_NOTE.format(command=COMMAND, date=result["date"], cpu=cpu, requests=requests, waiting=waiting)
+    return "\n".join([*lines, "", *_say_ratios(samples), note]) + "\n"
+
+
+def _usual_mode(samples: Sequence[Sample]) -> str:
+    """The ending of the tables' names: those in which load and engines sleep, unless the result has none."""
+    return SLEEPING if any(sample.table.endswith(SLEEPING) for sample in samples) else ""
+
+
+def _readme_columns(samples: Sequence[Sample]) -> list[tuple[str, Callable[[str], str]]]:
+    mode = _usual_mode(samples)
+    columns: list[tuple[str, Callable[[str], str]]] = [
+        ("CPU per request", lambda name: _with_ratio(samples, f"requests{mode}", name)),
+        ("CPU per streamed chunk", lambda name: _with_ratio(samples, f"chunks{mode}", name)),
+    ]
+    if mode:
+        columns += [
+            ("request, awake", lambda name: _with_ratio(samples, "requests", name)),
+            ("chunk, awake", lambda name: _with_ratio(samples, "chunks", name)),
+        ]
+    return [
+        *columns,
+        ("added time to first byte, p99", lambda name: _added_ms(samples, f"first-byte{mode}", name)),
+        ("memory, 1,000 streams", lambda name: _memory_mib(samples, name)),
+    ]
+
+
+def _say_ratios(samples: Sequence[Sample]) -> list[str]:
+    """What each kind of installation gets, in one sentence; nothing when one of its figures was not measured."""
+    mode = _usual_mode(samples)
+    costs = {name: _ratios(samples, mode, name) for name in ("remuda", "remuda-python")}
+    if any(cost is None for cost in costs.values()):
+        return []
+    text = (
+        f"Installed from the compiled wheel, Remuda takes {costs['remuda']}; installed from its sources, "
+        f"{costs['remuda-python']}."
+    )
+    bare = _ratios(samples, mode, "bare")
+    return [f"{text} The bare data path takes {bare}." if bare else text, ""]
+
+
+def _ratios(samples: Sequence[Sample], mode: str, name: str) -> str | None:
+    tables = [[sample for sample in samples if sample.table == f"{table}{mode}"] for table in ("requests", "chunks")]
+    request, chunk = (ratio_to_baseline(table, name, "cpu_us") for table in tables)
+    if request is None or chunk is None:
+        return None
+    return f"{request:.2f} times the CPU of nginx per request and {chunk:.2f} times per streamed chunk"
 
 
 def _with_ratio(samples: Sequence[Sample], table: str, name: str) -> str:
@@ -147,17 +195,13 @@ def _with_ratio(samples: Sequence[Sample], table: str, name: str) -> str:
     if not values:
         return "–"
     text = f"{statistics.median(values):,.1f} µs"
-    return (
-        text
-        if ratio is None or name == BASELINE
-        else f"{text} ({ratio:,.2f} ×)"
-        if ratio < 10
-        else f"{text} ({ratio:,.0f} ×)"
-    )
+    if ratio is None or name == BASELINE:
+        return text
+    return f"{text} ({ratio:,.2f} ×)" if ratio < 10 else f"{text} ({ratio:,.0f} ×)"
 
 
-def _added_ms(samples: Sequence[Sample], name: str) -> str:
-    values = values_of([sample for sample in samples if sample.table == "first-byte"], name, "added_p99_us")
+def _added_ms(samples: Sequence[Sample], table: str, name: str) -> str:
+    values = values_of([sample for sample in samples if sample.table == table], name, "added_p99_us")
     return f"{statistics.median(values) / 1000:,.1f} ms" if values else "–"
 
 
@@ -166,21 +210,21 @@ def _memory_mib(samples: Sequence[Sample], name: str) -> str:
     return f"{statistics.median(values):,.0f} MiB" if values else "–"
 
 
-CHART_ROWS = ("nginx", "remuda", "remuda-python", "vllm-router", "sglang-router")
+CHART_ROWS = ("nginx", "bare", "remuda", "remuda-python", "vllm-router", "sglang-router")
 CHART_COLORS = {"remuda": "#c2571a", "remuda-python": "#dc9a70"}
 BAR_HEIGHT, BAR_GAP, LABEL_WIDTH, CHART_WIDTH = 22, 10, 130, 640
-
-
 CHART_STYLE = "text{font:14px system-ui,sans-serif;fill:#777}.title{font-weight:600}"
+CHART_TITLES = {"requests": "CPU time per request, µs", "chunks": "CPU time per streamed chunk, µs"}
 
 
 def render_chart(result: Mapping[str, Any]) -> str:
     """Bars of CPU time per request and per chunk (SVG). Without LiteLLM: its bar would be hundreds of pages wide."""
     samples = samples_from(result)
+    mode = _usual_mode(samples)
     parts: list[str] = []
     top = 10
-    for table, title in (("requests", "CPU time per request, µs"), ("chunks", "CPU time per streamed chunk, µs")):
-        mine = [sample for sample in samples if sample.table == table]
+    for table, title in CHART_TITLES.items():
+        mine = [sample for sample in samples if sample.table == f"{table}{mode}"]
         found = {name: values_of(mine, name, "cpu_us") for name in CHART_ROWS}
         medians = {name: statistics.median(values) for name, values in found.items() if values}
         parts.append(f'<text x="0" y="{top + 14}" class="title">{escape(title)}</text>')

@@ -1,6 +1,7 @@
-"""`python -m benchmarks.run [TABLE...]`: measure, print; with --save NAME, write the result into benchmarks/results.
+"""`python -m benchmarks.run [TABLE...]`: measures and prints; --save NAME writes the result into benchmarks/results.
 
-The composition root of the benchmarks. `make bench` calls it.
+This module reads the command line, opens the bench, and writes files. It does not know how anything is measured or
+printed.
 """
 
 import argparse
@@ -12,6 +13,7 @@ import platform
 import shlex
 import signal
 import sys
+import time
 from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
@@ -20,12 +22,14 @@ from typing import Any
 from benchmarks.bench import Bench, open_bench
 from benchmarks.contestants import CONTESTANTS
 from benchmarks.processes import BenchError
-from benchmarks.programs import HERE, RIVALS, nginx_version
+from benchmarks.programs import HERE, RIVALS, TREE, nginx_version
 from benchmarks.report import render_chart, render_markdown, render_readme
 from benchmarks.rounds import pool_first_bytes, take_samples
 from benchmarks.tables import TABLES
 
 RESULTS = HERE / "results"
+README = TREE / "README.md"
+README_BEGIN, README_END = "<!-- bench:begin -->\n", "<!-- bench:end -->\n"
 BUSY = 0.5
 
 
@@ -33,9 +37,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Returns 1 when an answer was wrong or the benchmark could not run."""
     options = _parse(argv)
     if options.readme:
-        print(render_readme(json.loads(latest_result().read_text())), end="")
+        README.write_text(replace_table(README.read_text(), json.loads(latest_result().read_text())))
         return 0
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the servers are stopped
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # the way out stops the servers
     try:
         with open_bench(options.realtime) as bench:
             result = _measure(bench, options)
@@ -48,8 +52,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 1 if result["failures"] else 0
 
 
+def replace_table(readme: str, result: dict[str, Any]) -> str:
+    """The README with the table of `result` between its two markers."""
+    before, begin, rest = readme.partition(README_BEGIN)
+    _, end, after = rest.partition(README_END)
+    if not (begin and end):
+        raise BenchError(f"README.md has no {README_BEGIN.strip()} … {README_END.strip()}")
+    return f"{before}{begin}{render_readme(result)}{end}{after}"
+
+
 def latest_result() -> Path:
-    """The newest committed result of the default tables: what the README shows."""
+    """The newest saved result named data-path: the README shows it."""
     found = sorted(RESULTS.glob("*-data-path.json"))
     if not found:
         raise BenchError(f"no result in {RESULTS}\nhint: python -m benchmarks.run --save data-path")
@@ -58,21 +71,18 @@ def latest_result() -> Path:
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.run", description="The gateway beside its rivals.")
-    default = [table.name for table in TABLES.values() if table.by_default]
-    parser.add_argument(
-        "tables", nargs="*", metavar="TABLE", help=f"of {', '.join(TABLES)}; default: {', '.join(default)}"
-    )
+    parser.add_argument("tables", nargs="*", metavar="TABLE", help=f"of {', '.join(TABLES)}; default: all")
     parser.add_argument("--only", metavar="NAME,NAME", help=f"contestants, of {', '.join(CONTESTANTS)}")
     parser.add_argument("--rounds", type=int, help="instead of each table's own")
     parser.add_argument("--save", metavar="NAME", help="write results/<date>-NAME.json, .md and .svg")
     parser.add_argument(
-        "--realtime", action="store_true", help="before everything else on the two cores (root; for a busy machine)"
+        "--realtime", action="store_true", help="take precedence over all other programs (root; for a busy machine)"
     )
     parser.add_argument(
-        "--readme", action="store_true", help="print the README's table from the newest data-path result and stop"
+        "--readme", action="store_true", help="write the newest data-path result into README.md and stop"
     )
     options = parser.parse_args(argv)
-    options.tables = options.tables or default
+    options.tables = options.tables or list(TABLES)
     options.only = options.only.split(",") if options.only else list(CONTESTANTS)
     for given, known in ((options.tables, TABLES), (options.only, CONTESTANTS)):
         for name in given:
@@ -88,12 +98,14 @@ def _measure(bench: Bench, options: argparse.Namespace) -> dict[str, Any]:
     tables = [TABLES[name] for name in options.tables]
     if options.rounds:
         tables = [dataclasses.replace(table, rounds=options.rounds) for table in tables]
+    began_at = time.monotonic()
     samples = pool_first_bytes(take_samples(bench, tables, options.only))
     return {
         "date": dt.datetime.now(dt.UTC).date().isoformat(),
         "command": shlex.join(["python", "-m", "benchmarks.run", *sys.argv[1:]]),
         "machine": read_machine(load_before),
         "versions": _versions(options.only),
+        "elapsed_s": round(time.monotonic() - began_at),
         "requests": bench.requests,
         "failures": bench.failures,
         "samples": [dataclasses.asdict(sample) for sample in samples],
@@ -101,7 +113,7 @@ def _measure(bench: Bench, options: argparse.Namespace) -> dict[str, Any]:
 
 
 def read_machine(load_before: float) -> dict[str, Any]:
-    """What was measured on. `load_before` is what the machine had to do anyway."""
+    """The machine. `load_before` is its load average before the run."""
     lines = Path("/proc/cpuinfo").read_text().splitlines()
     cpu = next((line.partition(":")[2].strip() for line in lines if "model name" in line), "")
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30

@@ -1,16 +1,18 @@
 /* Load generator: asks an HTTP server for chat completions over loopback and checks every answer.
  *
- *   load requests   closed loop: --connections keep-alive connections, each sends the next request
+ *   load requests   closed loop: each of --connections keep-alive connections sends the next request
  *                   when the last one is answered, for --seconds or --count requests
- *   load streams    the same for event streams, begun evenly over --ramp-s so that their steps do not
+ *   load streams    the same for event streams; they begin evenly over --ramp-s, so their steps do not
  *                   coincide; reports each event's delay since the engine sent it
- *   load rate       open loop: --rate requests per second, delays counted from the moment a request
+ *   load rate       open loop: --rate requests per second; a delay counts from the moment the request
  *                   was due (no coordinated omission); first byte = first byte of the body's first event
- *   load idle       opens --connections, holds them --hold-s, then asks once on each
+ *   load idle       opens --connections, holds them for --hold-s, then asks once on each
  *
- * --request FILE holds the request's bytes, --expect FILE the body every answer must be (digits after
- * '~' are free); --contains TEXT instead asks only for TEXT (for a proxy that re-serialises).
- * Prints one JSON object. One thread; loopback only. Started by benchmarks/run.py.
+ * --request FILE holds the request's bytes, --expect FILE the body that every answer must have (digits
+ * after '~' are free); --contains TEXT looks only for TEXT instead (for a proxy that re-serialises).
+ * --wait spin asks the kernel for events again and again, so the server's write never has to wake this
+ * process; --wait sleep blocks until a socket is ready, as wrk does.
+ * Prints one JSON object. One thread; loopback only. benchmarks/run.py starts it.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -23,6 +25,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <time.h>
@@ -38,7 +41,7 @@ struct connection {
     int fd;
     enum state state;
     bool first_byte_seen;
-    int64_t started_ns; /* open loop: when the request was due */
+    int64_t started_ns; /* in the open loop: when the request was due */
     size_t sent;        /* bytes of the request already in the socket */
     struct response response;
 };
@@ -51,6 +54,7 @@ struct samples {
 static struct {
     enum mode mode;
     int port, connections;
+    bool sleeps;
     long count;
     double seconds, rate, hold_s, ramp_s;
     char *request;
@@ -144,7 +148,7 @@ static void send_rest(struct connection *c)
         ssize_t n = send(c->fd, options.request + c->sent, options.request_len - c->sent, MSG_NOSIGNAL);
         if (n < 0) {
             if (errno == EAGAIN) watch(c, EPOLL_CTL_MOD, EPOLLIN | EPOLLOUT);
-            return; /* a reset is seen by the read */
+            return; /* the read sees a reset */
         }
         c->sent += (size_t)n;
     }
@@ -254,12 +258,25 @@ static void on_ready(struct connection *c, unsigned events)
     if (events & (EPOLLIN | EPOLLHUP | EPOLLERR)) read_answer(c);
 }
 
+/* Spinning: sched_yield lets the mock engines run, which spin on the same core (see mock_engine.c). */
+static int spin(struct epoll_event *ready, int max, int64_t left_ns)
+{
+    int n = epoll_wait(epoll_fd, ready, max, 0);
+    if (!n && left_ns > 0) sched_yield();
+    return n;
+}
+
+static int block(struct epoll_event *ready, int max, int64_t left_ns)
+{
+    struct timespec left = {.tv_sec = left_ns / 1000000000, .tv_nsec = left_ns % 1000000000};
+    return epoll_pwait2(epoll_fd, ready, max, left_ns > 0 ? &left : &(struct timespec){0}, NULL);
+}
+
 static void poll_until(int64_t deadline_ns)
 {
     struct epoll_event ready[512];
-    int64_t left = deadline_ns - now_ns();
-    int n = epoll_wait(epoll_fd, ready, 512, 0);
-    if (!n && left > 0) sched_yield(); /* spins, and lets the mock engines on this core run: see mock_engine.c */
+    int64_t left_ns = deadline_ns - now_ns();
+    int n = options.sleeps ? block(ready, 512, left_ns) : spin(ready, 512, left_ns);
     for (int i = 0; i < n; i++) {
         struct connection *c = by_fd[ready[i].data.fd];
         if (c) on_ready(c, ready[i].events);
@@ -320,7 +337,7 @@ static void run_open_loop(void)
         else late++;
     }
     wait_for_answers();
-    totals.unfinished += late; /* no connection was free: the server is far behind */
+    totals.unfinished += late; /* there was no free connection: the server is far behind */
 }
 
 static void run_idle(void)
@@ -368,6 +385,8 @@ static void parse_options(int argc, char **argv)
         else if (!strcmp(name, "--count")) options.count = atol(value);
         else if (!strcmp(name, "--seconds")) options.seconds = atof(value);
         else if (!strcmp(name, "--rate")) options.rate = atof(value);
+        else if (!strcmp(name, "--wait") && !strcmp(value, "sleep")) options.sleeps = true;
+        else if (!strcmp(name, "--wait") && !strcmp(value, "spin")) options.sleeps = false;
         else if (!strcmp(name, "--hold-s")) options.hold_s = atof(value);
         else if (!strcmp(name, "--ramp-s")) options.ramp_s = atof(value);
         else if (!strcmp(name, "--request")) options.request = read_file(value, &options.request_len);
@@ -375,7 +394,7 @@ static void parse_options(int argc, char **argv)
             options.expected.body = read_file(value, &options.expected.len);
             options.expected.exact = true;
         } else if (!strcmp(name, "--contains")) options.expected.marker = value;
-        else { fprintf(stderr, "load: unknown option %s\n", name); exit(2); }
+        else { fprintf(stderr, "load: unknown option %s %s\n", name, value); exit(2); }
     }
     if (!options.port || !options.request || (!options.expected.exact && !options.expected.marker)
         || options.connections < 1 || options.connections > MAX_FDS - 64) { fputs("load: missing or impossible option\n", stderr); exit(2); }
@@ -423,6 +442,7 @@ int main(int argc, char **argv)
     struct rlimit limit;
     parse_options(argc, argv);
     signal(SIGPIPE, SIG_IGN);
+    prctl(PR_SET_TIMERSLACK, 1UL, 0UL, 0UL, 0UL); /* a sleep ends when its request is due, not 50 us later */
     if (getrlimit(RLIMIT_NOFILE, &limit) == 0) { limit.rlim_cur = limit.rlim_max; setrlimit(RLIMIT_NOFILE, &limit); }
     address = (struct sockaddr_in){.sin_family = AF_INET, .sin_port = htons((uint16_t)options.port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     epoll_fd = epoll_create1(EPOLL_CLOEXEC);

@@ -1,19 +1,24 @@
 /* Mock vLLM engines: what a gateway sees of vLLM's HTTP server, without the model.
  *
- * One thread, epoll, N engines on N consecutive loopback ports. Answers at once, so that what is
- * measured in front of it is the gateway alone. It knows nothing of gateways and prints nothing
- * while it serves. Started by benchmarks/run.py.
+ * One thread, epoll, N engines on N consecutive loopback ports. They answer at once, so the cost that
+ * is measured in front of them is the gateway's alone. The program knows nothing of gateways and
+ * prints nothing while it serves. benchmarks/run.py starts it.
  *
- *   POST with "stream":true   SSE over chunked encoding: the first event at once, the next ones
+ *   POST with "stream":true   SSE in chunked encoding: the first event at once, the next ones
  *                             every --interval-ms; one write per event, as uvicorn does; then
  *                             [DONE]. Each event's content is "~" and the 19 digits of
  *                             CLOCK_MONOTONIC in ns when it was sent.
  *   other POST                one JSON chat completion of about 590 bytes
  *   GET /health /v1/models /metrics /version, POST .../render   what routers ask of an engine
+ *   GET /mock/wait/spin, /mock/wait/sleep   choose how the program waits (below)
  *
- * Two fields of the request body steer it, both plain OpenAI ones that every router forwards:
- * "max_tokens":N or "max_completion_tokens":N (number of events) and "user":"every-N-ms" (pace).
- * Streams are stepped by a 1 ms tick: tokens of many streams leave in bursts, as an engine's do.
+ * Two fields of the request body control a stream, both plain OpenAI fields that every router
+ * forwards: "max_tokens":N or "max_completion_tokens":N (number of events) and "user":"every-N-ms"
+ * (pace). A 1 ms tick steps the streams, so the tokens of many streams leave in bursts, as an
+ * engine's do.
+ *
+ * How it waits when no socket is ready: "spin" asks the kernel again and again, so a gateway's write
+ * never has to wake the process; "sleep" blocks in epoll_wait, as real servers do.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -40,10 +45,10 @@ enum { MAX_FDS = 65536, MAX_REQUEST = 4 << 20, MAX_ENGINES = 64, STAMP_DIGITS = 
 struct connection {
     int fd;
     int engine;
-    unsigned generation; /* told apart from an earlier connection with the same fd */
+    unsigned generation; /* differs from that of an earlier connection with the same fd */
     char *in;
     size_t in_len, in_cap;
-    char *out; /* what the socket did not take yet */
+    char *out; /* bytes that the socket did not take yet */
     size_t out_len, out_cap;
     bool close_after;
     bool streaming;
@@ -69,6 +74,7 @@ static unsigned next_generation = 1;
 static int epoll_fd, engine_count = 4;
 static const char *model = "bench-model";
 static int64_t default_interval_ns = 10 * 1000000LL;
+static bool sleeps; /* in epoll_wait until something happens; otherwise spins */
 static char answer[2048], event_head[512], event_tail[256], event_last_tail[256];
 static size_t answer_len;
 
@@ -156,7 +162,7 @@ static void drop(struct connection *c)
     free(c);
 }
 
-/* true when the connection is gone */
+/* Returns true when it closed the connection. */
 static bool flush(struct connection *c)
 {
     if (c->out_len) {
@@ -271,6 +277,9 @@ static void answer_get(struct connection *c, const char *path)
                  "# TYPE vllm:prompt_tokens_total counter\nvllm:prompt_tokens_total{engine=\"0\",model_name=\"%s\"} %ld.0\n"
                  "# TYPE vllm:generation_tokens_total counter\nvllm:generation_tokens_total{engine=\"0\",model_name=\"%s\"} %ld.0\n",
                  model, e->running, model, model, model, e->requests * 200, model, e->tokens);
+    } else if (!strncmp(path, "/mock/wait/", 11)) {
+        sleeps = !strncmp(path + 11, "sleep", 5);
+        snprintf(body, sizeof body, "%s", sleeps ? "sleep" : "spin");
     } else if (!strncmp(path, "/version", 8)) {
         snprintf(body, sizeof body, "{\"version\":\"0.32.0\"}");
     } else if (!strncmp(path, "/get_model_info", 15) || !strncmp(path, "/model_info", 11)) {
@@ -321,7 +330,7 @@ static size_t serve_one(struct connection *c)
     bool close_after = connection && !strncasecmp(connection, "close", 5);
     char *body = c->in + head_len;
     if (coding) {
-        char *copy = must(malloc(c->in_len - head_len + 1)); /* decoding in place must not spoil a partial body */
+        char *copy = must(malloc(c->in_len - head_len + 1)); /* a partial body must stay as it is */
         memcpy(copy, body, c->in_len - head_len);
         size_t n = decode_chunks(copy, c->in_len - head_len, &body_len);
         if (n) { memcpy(body, copy, body_len); used += n; }
@@ -437,10 +446,10 @@ static void render_answers(void)
         "\"},\"logprobs\":null,\"finish_reason\":\"stop\",\"stop_reason\":null}]}\n\n");
 }
 
-/* Spins for a while after the last event instead of sleeping: a gateway's write must not pay for waking this
- * process, or the gateways that keep it awake by being fast would look cheaper than they are. The yield lets the load
- * generator, which spins on the same core, run. */
-static int wait_for_events(struct epoll_event *ready, int max)
+/* Spinning: a gateway's write must not pay for waking this process, or a gateway that is fast enough to
+ * keep it awake would look cheaper than it is. sched_yield lets the load generator run, which spins on
+ * the same core. After SPIN_NS without an event the process sleeps: nothing is being measured. */
+static int spin(struct epoll_event *ready, int max)
 {
     static int64_t last_event_ns;
     int n = epoll_wait(epoll_fd, ready, max, 0);
@@ -454,6 +463,17 @@ static int wait_for_events(struct epoll_event *ready, int max)
         last_event_ns = now_ns();
     }
     return n;
+}
+
+/* Sleeping: blocks until a socket is ready or the next event of a stream is due. */
+static int block(struct epoll_event *ready, int max)
+{
+    int timeout_ms = -1;
+    if (heap_len) {
+        int64_t left_ns = heap[0].due_ns - now_ns();
+        timeout_ms = left_ns > 0 ? (int)((left_ns + 999999) / 1000000) : 1;
+    }
+    return epoll_wait(epoll_fd, ready, max, timeout_ms);
 }
 
 static void raise_file_limit(void)
@@ -473,10 +493,12 @@ int main(int argc, char **argv)
         else if (!strcmp(argv[i], "--engines")) engine_count = atoi(argv[i + 1]);
         else if (!strcmp(argv[i], "--model")) model = argv[i + 1];
         else if (!strcmp(argv[i], "--interval-ms")) default_interval_ns = atoi(argv[i + 1]) * 1000000LL;
+        else if (!strcmp(argv[i], "--wait") && !strcmp(argv[i + 1], "sleep")) sleeps = true;
+        else if (!strcmp(argv[i], "--wait") && !strcmp(argv[i + 1], "spin")) sleeps = false;
         else first_port = -1;
     }
     if (first_port <= 0 || engine_count < 1 || engine_count > MAX_ENGINES || strlen(model) > 64 || argc % 2 == 0) {
-        fputs("usage: mock_engine --port FIRST [--engines 4] [--model bench-model] [--interval-ms 10]\n", stderr);
+        fputs("usage: mock_engine --port FIRST [--engines 4] [--model bench-model] [--interval-ms 10] [--wait spin|sleep]\n", stderr);
         return 2;
     }
     signal(SIGPIPE, SIG_IGN);
@@ -490,7 +512,7 @@ int main(int argc, char **argv)
     }
     for (;;) {
         struct epoll_event ready[1024];
-        int n = wait_for_events(ready, 1024);
+        int n = sleeps ? block(ready, 1024) : spin(ready, 1024);
         for (int i = 0; i < n; i++) {
             int fd = ready[i].data.fd, engine = -1;
             for (int k = 0; k < engine_count; k++) if (listeners[k] == fd) engine = k;

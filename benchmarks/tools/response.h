@@ -1,7 +1,7 @@
 /* Reads one HTTP/1.1 response after another from a byte stream, and checks every byte of it.
  *
- * Knows framing (content-length, chunked), event-stream boundaries and the send stamps that
- * mock_engine.c puts into events ("~" and 19 digits). Knows nothing of sockets. Used by load.c. */
+ * It knows framing (content-length, chunked), event-stream boundaries and the send stamps that
+ * mock_engine.c puts into events ("~" and 19 digits). It knows nothing of sockets. load.c uses it. */
 #ifndef RESPONSE_H
 #define RESPONSE_H
 
