@@ -56,7 +56,6 @@ ATTACKS = {
     "TRACE": (b"TRACE / HTTP/1.1\r\nhost: h\r\n\r\n", 501),
     "unknown method": (b"SMUGGLE / HTTP/1.1\r\nhost: h\r\n\r\n", 501),
     "lower-case method": (b"post / HTTP/1.1\r\nhost: h\r\n\r\n", 400),
-    "upgrade": (request(b"upgrade: websocket", b"connection: upgrade", LENGTH), 501),
     "h2c": (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 505),
     "HTTP/1.2": (request(LENGTH, line=b"POST /v1/completions HTTP/1.2"), 505),
     "HTTP/0.9": (b"GET /health\r\n\r\n", 400),

@@ -31,7 +31,6 @@ IN_A_CYCLE: list[str] = [
     "gateway.app",
     "gateway.flow",
     "gateway.http.connection",
-    "gateway.http.cors",
     "gateway.http.exchange",
     "gateway.record.ledger",
     "gateway.serving.forward",

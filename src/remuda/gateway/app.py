@@ -105,8 +105,7 @@ class Gateway:
         """Not too many at once; nothing new while draining; browsers are answered by CORS."""
         self.in_flight += 1
         head = exchange.head
-        if head.origin is not None:
-            self.cors.meet(exchange)
+        exchange.cors = self.cors.lines_for(head.origin)
         if self.draining and head.path not in _WHILE_DRAINING:
             raise Refused(problems.SHUTTING_DOWN)
         if self.in_flight > self._most_in_flight:

@@ -200,7 +200,7 @@ class Connection:
         self._buffer = b""
         self._reader = LengthBody(length) if head.transfer_encoding is None else ChunkedBody(limit)
         signal = self._body_signal = Signal()
-        if head.expect is not None and not buffer:
+        if head.expect is not None and head.minor and not buffer:
             self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         self._feed_body(buffer)
         return signal
@@ -261,6 +261,7 @@ class Connection:
     def _refuse(self, problem: problems.Problem, status: int | None = None) -> None:
         exchange = Exchange(self._gateway, self, RequestHead(b"GET", b"/", 1), 0)
         exchange.keep_alive = False
+        exchange.cors = self._gateway.cors.lines_for(None)
         exchange.write_problem(problem, status)
         self._linger()
 

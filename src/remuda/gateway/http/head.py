@@ -26,8 +26,9 @@ _DIGITS: Final = re.compile(rb"[0-9]{1,18}\Z")
 _METHODS: Final = frozenset({b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS"})
 
 HEAD_END: Final = b"\r\n\r\n"
+_TWICE: Final = "the header %s stands there twice"
 
-# What the gateway reads itself. Everything not named in _OURS is forwarded.
+# What the gateway reads itself or drops. Everything else is forwarded.
 _OURS: Final[dict[bytes, str | None]] = {
     b"host": "host",
     b"content-length": "content_length",
@@ -40,18 +41,23 @@ _OURS: Final[dict[bytes, str | None]] = {
     b"traceparent": "traceparent",
     b"origin": "origin",
     b"x-remuda-capability": "capability",
-    b"upgrade": "upgrade",
-    # Dropped: hop-by-hop, or not an engine's business. Answers must come uncompressed for markers to be seen.
+    # Dropped: they describe the hop to the gateway, or are not an engine's business. An upgrade is ignored, as RFC 9110
+    # section 7.8 allows. Engines must not compress their answers, because markers are looked for in them.
     b"keep-alive": None,
-    b"proxy-connection": None,
-    b"proxy-authorization": None,
     b"te": None,
     b"trailer": None,
+    b"upgrade": None,
+    b"http2-settings": None,
+    b"via": None,
+    b"forwarded": None,
+    b"x-real-ip": None,
+    b"api-key": None,
     b"cookie": None,
     b"accept-encoding": None,
-    b"http2-settings": None,
     b"x-data-parallel-rank": None,
 }
+_NOT_FORWARDED: Final = (b"x-forwarded-", b"proxy-", b"x-remuda-")
+"""Beginnings of further names that are dropped."""
 _ONCE: Final = frozenset({b"host", b"content-length", b"transfer-encoding", b"authorization", b"x-api-key"})
 
 
@@ -82,7 +88,6 @@ class RequestHead:
     request_id: bytes | None = None
     traceparent: bytes | None = None
     transfer_encoding: bytes | None = None
-    upgrade: bytes | None = None
     x_api_key: bytes | None = None
     block: bytes = b""
     length: int = 0
@@ -159,9 +164,13 @@ def _sort_headers(head: RequestHead, lines: list[bytes]) -> None:
         name, _, value = line.partition(b":")
         name = name.lower()
         if name not in ours:
-            forwarded.append(line)
             if name == b"content-type":
+                if head.content_type is not None:
+                    raise BadHead(400, _TWICE % "content-type")
                 head.content_type = value.strip()
+            elif name.startswith(_NOT_FORWARDED):
+                continue
+            forwarded.append(line)
             continue
         field = ours[name]
         if field is None:
@@ -169,7 +178,7 @@ def _sort_headers(head: RequestHead, lines: list[bytes]) -> None:
         before = getattr(head, field)
         if before is not None:
             if name in _ONCE:
-                raise BadHead(400, f"the header {name.decode()} stands there twice")
+                raise BadHead(400, _TWICE % name.decode())
             value = before + b"," + value
         setattr(head, field, value.strip(b" \t"))
 
@@ -185,8 +194,6 @@ def _check_request(head: RequestHead) -> None:
         raise BadHead(400, "the Host header is missing")
     if head.connection is not None:
         _apply_connection(head, head.connection)
-    if head.upgrade is not None and head.connection is not None and b"upgrade" in head.connection.lower():
-        raise BadHead(501, "protocol upgrades are not served here")
 
 
 def _check_framing(head: RequestHead) -> None:

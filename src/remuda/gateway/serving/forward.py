@@ -104,6 +104,8 @@ async def attempt(lease: Lease, request: Request, first_byte_timeout_s: float) -
                 upstream.release()
                 fresh = True
         _refuse_interrupted(upstream)
+        if upstream.head.fault:
+            raise AttemptFailed(Phase.SENT, upstream.head.fault)
         lease.begin_answer(upstream)
     except BaseException:  # the client leaving is thrown in here; a lease ends on every exit
         lease.close()

@@ -130,7 +130,8 @@ def _name_after(path: bytes, prefix: bytes) -> str:
 async def answer_options(gateway: "Gateway", exchange: Exchange, caller: Principal) -> Outcome:  # noqa: ARG001 - one shape
     """The methods that a path takes; for browsers the preflight of CORS."""
     methods = ", ".join([*routes.methods_of(exchange.head.path), "OPTIONS"]).encode()
-    exchange.write_answer(204, b"allow: %b\r\n%b" % (methods, preflight_lines(exchange, methods)), b"")
+    preflight = preflight_lines(exchange.cors, exchange.head.forwarded, methods)
+    exchange.write_answer(204, b"allow: %b\r\n%b" % (methods, preflight), b"")
     return Outcome.COMPLETED
 
 

@@ -144,7 +144,7 @@ class Relay(Taker):
         """How the client learns where the body ends."""
         length = self.upstream.head.content_length
         if length is not None:
-            return b"content-length: %b\r\n" % length
+            return b"content-length: %d\r\n" % length
         return self._frame_anew()
 
     def _frame_anew(self) -> bytes:

@@ -15,20 +15,24 @@ import httptools
 
 from remuda.gateway.deadlines import NEVER
 from remuda.gateway.head_memo import HeadMemo
-from remuda.gateway.upstream.head import NO_HEAD, AnswerHead, read_answer_head
+from remuda.gateway.upstream.head import NO_HEAD, AnswerHead, BadAnswer, read_answer_head
 from remuda.gateway.waiting import Signal
 from remuda.policy.retry import Phase
 
-_HEAD_BYTES: Final = 64 * 1024
+_SILENT_BYTES: Final = 64 * 1024
+"""An engine may send this much without a byte of a body: heads, interim answers, chunk extensions and trailers."""
+_UNTAKEN_BYTES: Final = 64 * 1024
+"""More of a body than this is not read while nobody takes it."""
 _SIZE_DIGITS: Final = 4
 _CHUNK_SIZES: Final = {b"%x" % size: size for size in range(1, 4096)}
 """Chunk size lines exactly as we write them: anything else (extensions, capitals, zeros in front) is parsed."""
 _EVENT_CHUNK_END: Final = b"\n\n\r\n"
 _SPLIT_BYTES: Final = 16 * 1024
-"""Larger bodies are written beside their head instead of being copied behind it."""
+"""Larger bodies are written in a second write, so that they need not be copied behind their head."""
 
 _HEAD_END: Final = b"\r\n\r\n"
-_NO_BODY: Final = frozenset({204, 304})
+_LAST_CHUNK: Final = b"0\r\n\r\n"
+_MALFORMED: Final = "what it sent is not HTTP"
 
 
 class AttemptFailed(Exception):  # noqa: N818 - the result of one attempt
@@ -40,6 +44,10 @@ class AttemptFailed(Exception):  # noqa: N818 - the result of one attempt
         self.detail = detail
         self.timed_out = timed_out
         self.stale = stale
+
+
+class _AnotherAnswer(Exception):  # noqa: N818 - it stops the parser
+    """The engine goes on after its answer."""
 
 
 class Taker:
@@ -87,14 +95,19 @@ class Upstream:
 
     __slots__ = (
         "_between_chunks",
+        "_failed",
+        "_failure",
         "_fed",
         "_feed",
-        "_head_bytes",
         "_headers",
+        "_holding",
         "_keep_alive",
+        "_large",
+        "_more",
         "_parser",
         "_parts",
         "_poisoned",
+        "_silent_bytes",
         "_taker",
         "_takes_chunks",
         "answer",
@@ -121,15 +134,17 @@ class Upstream:
         self.lost = self.busy = self.reused = self.paused = False
         self.deadline_at = NEVER
         self.heard_at = self.timeout_s = 0.0
-        self._keep_alive = self._poisoned = False
+        self._keep_alive = self._poisoned = self._large = False
         self._taker: Taker | None = None
+        self._more: Signal[None] | None = None
         self._reset()
 
     def _reset(self) -> None:
         self._headers: list[tuple[bytes, bytes]] = []
         self._parts: list[bytes] = []
-        self._head_bytes = 0
-        self._fed = False
+        self._silent_bytes = 0
+        self._failure = ""
+        self._fed = self._failed = self._holding = False
         self._between_chunks = False
         self._takes_chunks = False
         self.head: AnswerHead = NO_HEAD
@@ -152,7 +167,7 @@ class Upstream:
             self.transport.abort()
             return
         self.heard_at = monotonic()
-        if not (self._fed or self.complete):
+        if not self._fed:
             memo = self.owner.answer_memo
             known = memo.match(data) if memo is not None else None
             if known is not None and known[0] + known[1] == len(data):
@@ -168,30 +183,43 @@ class Upstream:
                 assert self._taker is not None
                 self._taker.take_chunk(data, end + 2)
                 return
+        if self.complete:
+            self._poisoned = True
+        else:
+            self._parse(data)
+
+    def _parse_first(self, data: bytes) -> None:
+        """The first read of an answer."""
+        self._fed = True
+        self._note_early_answer()
         self._parse(data)
+        if self.complete:
+            self._remember(data)
 
     def _take_known(self, head: AnswerHead, body: bytes) -> None:
         """A whole answer came in one read, and the parser has read the same head before: it need not see this one."""
+        self._fed = True
+        if self._large:
+            self._note_early_answer()
         self.head = head
         self.complete = self._keep_alive = True
         self._parts.append(body)
         self.answer.set(self)
 
-    def _parse_first(self, data: bytes) -> None:
-        self._fed = True
-        self._parse(data)
-        if self.complete:
-            self._remember(data)
+    def _note_early_answer(self) -> None:
+        """An engine that answers before it has read the whole request may never read the rest."""
+        if self._large and self.transport.get_write_buffer_size():
+            self._poisoned = True
 
     def _remember(self, data: bytes) -> None:
         """Keep the head of a whole answer, so that the next one is recognised; not a head that leaves anything open."""
         head = self.head
         length = head.content_length
-        if length is None or head.chunked or head.streams or head.status in _NO_BODY or not self._keep_alive:
+        if length is None or head.streams or self._poisoned or not self._keep_alive:
             return
-        if data[:12] == b"HTTP/1.1 %d" % head.status:  # a 1xx in front of it would be in the way
+        if data[:12] == b"HTTP/1.1 %d" % head.status:  # an interim answer in front would become part of the head
             end = data.find(_HEAD_END) + len(_HEAD_END)
-            self.owner.answer_memo = HeadMemo(data[:end], head, int(length))
+            self.owner.answer_memo = HeadMemo(data[:end], head, length)
 
     def _parse(self, data: bytes) -> None:
         try:
@@ -200,38 +228,69 @@ class Upstream:
             self._fail("it switched protocols")
             return
         except httptools.HttpParserError:
-            self._fail("what it sent is not HTTP")
-            return
+            if not self.complete:
+                self._fail(self._failure or _MALFORMED)
+                return
+            self._poisoned = True  # what stands behind its answer is not HTTP, or another answer
         if self._between_chunks and not data.endswith(b"\r\n"):
             self._between_chunks = False  # part of the next size line is here
+        if self.complete and not self._ends_with_answer(data):
+            self._poisoned = True
+        self._hand_on(len(data))
+
+    def _ends_with_answer(self, data: bytes) -> bool:
+        """Whether nothing stands behind the answer that has just been completed. False where that is hard to tell.
+
+        The parser reports everything but empty lines, which it skips.
+        """
+        if self.head.chunked:
+            return data.endswith(_LAST_CHUNK)
+        if not data.endswith((b"\r", b"\n")):
+            return True
+        size = sum(map(len, self._parts))
+        head_end = data.find(_HEAD_END)
+        return size == len(data) or (head_end >= 0 and head_end + len(_HEAD_END) + size == len(data))
+
+    def _hand_on(self, received: int) -> None:
+        """Give away what one read of so many bytes has brought."""
         parts = self._parts
         taker = self._taker
-        if taker is None:
-            if parts or self.complete:
+        if not (parts or self.complete):
+            self._bound_silence(received)
+        elif taker is None:
+            more, self._more = self._more, None
+            if more is None:
                 self.answer.set(self)
             else:
-                self._bound_head(len(data))
-            return
-        if parts:
-            payload = parts[0] if len(parts) == 1 else b"".join(parts)
-            parts.clear()
-            taker.take(payload)
-        if self.complete:
-            taker.end()
+                more.set(None)
+            self._bound_untaken()
+        else:
+            self._silent_bytes = 0
+            if parts:
+                payload = parts[0] if len(parts) == 1 else b"".join(parts)
+                parts.clear()
+                taker.take(payload)
+            if self.complete:
+                taker.end()
 
-    def _bound_head(self, received: int) -> None:
-        self._head_bytes += received
-        if not self.head.status and self._head_bytes > _HEAD_BYTES:
-            self._fail("the head of its answer is too large")
+    def _bound_silence(self, received: int) -> None:
+        self._silent_bytes += received
+        if self._silent_bytes > _SILENT_BYTES:
+            within = "the head or the trailers of its answer are" if self.head.status else "the head of its answer is"
+            self._fail(f"{within} too large")
+
+    def _bound_untaken(self) -> None:
+        """Whoever waits for the answer may take it later: until then the engine must not fill the memory."""
+        wanted = self._taker is not None or self._more is not None or not self.busy or self.complete
+        if not wanted and sum(map(len, self._parts)) > _UNTAKEN_BYTES:
+            self._holding = True
+            self.transport.pause_reading()
 
     def eof_received(self) -> bool:
         head = self.head
         if self.busy and head.status and not self.complete and not head.chunked and head.content_length is None:
-            self.complete = True  # an answer that ends with its connection
-            if self._taker is not None:
-                self._taker.end()
-            else:
-                self.answer.set(self)
+            self.complete = True  # this answer ends with its connection
+            self._hand_on(0)
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
@@ -244,15 +303,20 @@ class Upstream:
 
     def on_message_begin(self) -> None:
         if self.complete:
-            self._poisoned = True
+            raise _AnotherAnswer
 
     def on_header(self, name: bytes, value: bytes) -> None:
         self._headers.append((name, value))
 
     def on_headers_complete(self) -> None:
         status = self._parser.get_status_code()
-        if status >= 200:
-            self.head = read_answer_head(status, self._headers)
+        if 100 <= status < 200:
+            return
+        try:
+            self.head = read_answer_head(self._parser.get_http_version(), status, self._headers)
+        except BadAnswer as bad:
+            self._failure = bad.detail
+            raise
 
     def on_body(self, body: bytes) -> None:
         self._parts.append(body)
@@ -265,9 +329,10 @@ class Upstream:
 
     def on_message_complete(self) -> None:
         if not self.head.status:
-            self._headers.clear()  # 1xx: the real answer follows
+            self._headers.clear()  # an interim answer: the real one follows
             return
         self.complete = True
+        self._between_chunks = False
         # Must be asked here: a moment later the parser has begun the next message.
         self._keep_alive = self._parser.should_keep_alive()
 
@@ -281,7 +346,8 @@ class Upstream:
         answer: Signal[Upstream] = Signal()
         self.answer = answer
         self.deadline_at = deadline_at
-        if len(body) > _SPLIT_BYTES:
+        self._large = len(body) > _SPLIT_BYTES
+        if self._large:
             self.transport.write(head)
             self.transport.write(body)
         else:
@@ -291,7 +357,19 @@ class Upstream:
     def peek(self) -> bytes:
         """The part of the body that is here, without taking it."""
         parts = self._parts
-        return parts[0] if len(parts) == 1 else b"".join(parts)
+        if len(parts) != 1:
+            parts[:] = [b"".join(parts)]
+        return parts[0]
+
+    def wait_for_more(self) -> Signal[None]:
+        """Set when more of the body is here, or all of it; for whoever looks at the answer before taking it."""
+        more: Signal[None] = Signal()
+        self._more = more
+        if self._failed:
+            more.fail(AttemptFailed(Phase.SENT, self._failure))
+        elif self._holding:
+            self._stop_holding()
+        return more
 
     def take_parts(self) -> bytes:
         """Take the part of the body that is here."""
@@ -306,17 +384,23 @@ class Upstream:
         self._takes_chunks = takes_chunks
         self.timeout_s = idle_timeout_s
         self.deadline_at = self.heard_at + idle_timeout_s
+        if self._failed:
+            taker.broken(self._failure)  # it failed before anybody took the answer
+        elif self._holding:
+            self._stop_holding()
 
     def release(self) -> None:
         """The request is over. The connection goes back to its owner, or closes."""
         if not self.busy:
             return
         self.busy = False
-        self._taker = None
+        self._taker = self._more = None
         self._takes_chunks = False
         self.deadline_at = NEVER
         if self.paused:
             self.resume()
+        if self._large and self.head.status >= 400:
+            self._poisoned = True  # an engine that refuses a large body may do so without reading it
         if self.complete and self._keep_alive and not (self._poisoned or self.lost or self.transport.is_closing()):
             self.reused = True
             self.owner.keep(self)
@@ -331,9 +415,17 @@ class Upstream:
     def resume(self) -> None:
         if self.paused:
             self.paused = False
-            self.heard_at = monotonic()
-            if not self.lost and not self.transport.is_closing():
-                self.transport.resume_reading()
+            self._continue_reading()
+
+    def _stop_holding(self) -> None:
+        self._holding = False
+        if not self.paused:
+            self._continue_reading()
+
+    def _continue_reading(self) -> None:
+        self.heard_at = monotonic()
+        if not self.lost and not self.transport.is_closing():
+            self.transport.resume_reading()
 
     # ---- ends
 
@@ -342,6 +434,8 @@ class Upstream:
         if not self.busy:
             self.deadline_at = NEVER
             self.transport.close()
+        elif self._taker is None and self.answer.done and self._more is None:
+            self.deadline_at = NEVER  # the engine has begun to answer; whoever asked takes their time
         elif self._taker is None:
             self._fail("it did not begin to answer in time", timed_out=True)
         elif self.paused:
@@ -352,14 +446,23 @@ class Upstream:
             self._fail(f"it sent nothing for {self.timeout_s:g} s")
 
     def _fail(self, detail: str, *, timed_out: bool = False) -> None:
+        """End the answer here. Whoever takes it, now or later, hears of it once."""
+        if self.complete or self._failed:
+            return
+        self._failed = self._poisoned = True
+        self._failure = detail
         self.deadline_at = NEVER
-        self._poisoned = True
         if not self.lost:
             self.transport.abort()
-        taker = self._taker
+        taker, self._taker = self._taker, None
+        self._takes_chunks = False
         if taker is None:
-            stale = self.reused and self.lost and not self._headers
-            self.answer.fail(AttemptFailed(Phase.SENT, detail, timed_out=timed_out, stale=stale))
+            stale = self.reused and self.lost and not self._fed
+            failure = AttemptFailed(Phase.SENT, detail, timed_out=timed_out, stale=stale)
+            self.answer.fail(failure)
+            more, self._more = self._more, None
+            if more is not None:
+                more.fail(failure)
             return
         if self._parts:
             taker.take(self.take_parts())

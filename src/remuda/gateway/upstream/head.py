@@ -1,24 +1,37 @@
-"""The head of an engine's answer: which of its lines go on to the client, and what it says about the body.
+"""The head of an engine's answer: whether it is for the client, which of its lines go on, what it says about the body.
 
 Pure: header pairs in, a value out. Does not know connections, requests or clients.
 """
 
+from functools import lru_cache
 from typing import Final
 
-_LENGTH, _CODING, _TYPE, _DROP = range(4)
+_LENGTH, _CODING, _CONNECTION, _TYPE, _DROP, _OTHER = range(6)
 _MEANINGS: Final = {
     b"content-length": _LENGTH,
     b"transfer-encoding": _CODING,
     b"content-type": _TYPE,
-    # These describe the hop to the engine, or the gateway sends its own.
+    b"connection": _CONNECTION,
+    # They describe the hop to the engine, or the engine's place, or only the gateway may say them to its clients.
     **dict.fromkeys(
         (
-            b"connection", b"keep-alive", b"proxy-connection", b"proxy-authenticate", b"upgrade", b"te", b"trailer",
-            b"x-request-id", b"server", b"alt-svc", b"set-cookie", b"strict-transport-security",
+            b"keep-alive", b"proxy-connection", b"proxy-authenticate", b"proxy-authentication-info", b"upgrade", b"te",
+            b"trailer", b"via", b"forwarded", b"server", b"alt-svc", b"location", b"content-location",
+            b"www-authenticate", b"set-cookie", b"strict-transport-security", b"x-request-id",
         ),
         _DROP,
     ),
 }  # fmt: skip
+_OURS: Final = (b"x-remuda-", b"access-control-")
+"""Beginnings of names that only the gateway may say to its clients."""
+_PLAIN_CONNECTION: Final = frozenset({b"keep-alive", b"close"})
+_BODILESS: Final = frozenset({204, 304})
+_HEAD_BYTES: Final = 64 * 1024
+_FAULTS: Final = {
+    401: "it answered 401, so the API key that the gateway has for it is missing or wrong",
+    403: "it answered 403, so it does not let the gateway in",
+    407: "it answered 407, so something in front of it wants credentials that the gateway does not have",
+}
 
 
 class AnswerHead:
@@ -26,41 +39,104 @@ class AnswerHead:
 
     status          0 while no head has been read
     lines           the header lines that go on to the client, rendered
-    content_length  the length as the engine wrote it; None when it wrote none
+    content_length  how long the body is; None when the head does not say it or there is never a body
     chunked         whether the engine framed the body in chunks
     streams         whether the body is an event stream
+    fault           why this answer is not for the client, as the end of a sentence about the engine; mostly empty:
+                    redirections and refused credentials are for the gateway itself, whose operator must mend them
     """
 
-    __slots__ = ("chunked", "content_length", "lines", "status", "streams")
+    __slots__ = ("chunked", "content_length", "fault", "lines", "status", "streams")
 
-    def __init__(self, status: int, lines: bytes, content_length: bytes | None, chunked: bool, streams: bool) -> None:
+    def __init__(self, status: int, lines: bytes, content_length: int | None, chunked: bool, streams: bool) -> None:
         self.status = status
+        self.fault = _find_fault(status)
         self.lines = lines
         self.content_length = content_length
         self.chunked = chunked
         self.streams = streams
 
 
+def _find_fault(status: int) -> str:
+    if 300 <= status < 400:
+        return f"it answered {status} and points elsewhere, so the address that the gateway has is wrong"
+    return _FAULTS.get(status, "")
+
+
 NO_HEAD: Final = AnswerHead(0, b"", None, False, False)
 """Before an answer's head has been read."""
 
 
-def read_answer_head(status: int, headers: list[tuple[bytes, bytes]]) -> AnswerHead:
-    """The head that has these headers."""
+class BadAnswer(Exception):  # noqa: N818 - it is a verdict on the engine's bytes
+    """This is no answer. `detail` says why, as the end of a sentence about the engine."""
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(detail)
+        self.detail = detail
+
+
+def read_answer_head(version: str, status: int, headers: list[tuple[bytes, bytes]]) -> AnswerHead:
+    """The head with this HTTP version, status and headers. Raises BadAnswer."""
+    _check_status(version, status)
     lines = []
-    content_length: bytes | None = None
-    chunked = streams = False
-    meanings = _MEANINGS
+    said: dict[int, bytes] = {}
     for name, value in headers:
-        meaning = meanings.get(name)
-        if meaning is None:
-            meaning = meanings.get(name.lower())
-        if meaning is None or meaning == _TYPE:
-            lines.append(b"%b: %b\r\n" % (name, value))
-            if meaning is not None:
-                streams = value.startswith(b"text/event-stream")
-        elif meaning == _LENGTH:
-            content_length = value
-        elif meaning == _CODING:
-            chunked = True
-    return AnswerHead(status, b"".join(lines), content_length, chunked, streams)
+        meaning, line = _read_line(name, value)
+        if line:
+            lines.append(line)
+        if meaning < _DROP:
+            if meaning == _TYPE and _TYPE in said:
+                raise BadAnswer("its answer has two Content-Type headers")
+            said[meaning] = said[meaning] + b"," + value if meaning in said else value
+    block = b"".join(_drop_named(lines, said.get(_CONNECTION)))
+    if len(block) > _HEAD_BYTES:
+        raise BadAnswer("the head of its answer is too large")
+    if status in _BODILESS:
+        return AnswerHead(status, block, None, False, False)
+    streams = said.get(_TYPE, b"")[:17].lower() == b"text/event-stream"
+    return AnswerHead(status, block, _read_length(said.get(_LENGTH)), _read_coding(said.get(_CODING), version), streams)
+
+
+@lru_cache(maxsize=256)
+def _read_line(name: bytes, value: bytes) -> tuple[int, bytes]:
+    """(what the header means here, the line that goes on or nothing). Engines repeat nearly all of their headers."""
+    name = name.lower()
+    meaning = _MEANINGS.get(name, _OTHER)
+    if meaning in {_TYPE, _OTHER} and not name.startswith(_OURS):
+        return meaning, b"%b: %b\r\n" % (name, value)
+    return meaning, b""
+
+
+def _check_status(version: str, status: int) -> None:
+    if version not in {"1.1", "1.0"}:
+        raise BadAnswer(f"it answered in HTTP/{version}")
+    if not 200 <= status < 600:
+        raise BadAnswer(f"it answered with the status {status}")
+
+
+def _drop_named(lines: list[bytes], connection: bytes | None) -> list[bytes]:
+    """The lines without those that the Connection header names: they are for this hop only."""
+    if connection is None or connection in _PLAIN_CONNECTION:
+        return lines
+    named = {token.strip(b" \t") for token in connection.lower().split(b",")}
+    return [line for line in lines if line.partition(b":")[0] not in named]
+
+
+def _read_length(length: bytes | None) -> int | None:
+    """llhttp has checked the digits; this refuses what it would read and this module would not."""
+    if length is None:
+        return None
+    digits = length.strip(b" \t")
+    if not digits.isdigit() or len(digits) > 18:
+        raise BadAnswer("its answer has a Content-Length that is no number")
+    return int(digits)
+
+
+def _read_coding(coding: bytes | None, version: str) -> bool:
+    if coding is None:
+        return False
+    if version != "1.1":
+        raise BadAnswer("its answer has a transfer encoding, which HTTP/1.0 does not know")
+    if coding.strip(b" \t").lower() != b"chunked":
+        raise BadAnswer("its answer has a transfer encoding other than chunked")
+    return True
