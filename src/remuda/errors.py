@@ -1,19 +1,19 @@
-"""The root of every error a user can see.
+"""The root of every error that a user can see.
 
-RemudaError                 what happened, the value, and how to go on
-├── spec.SpecError          a model file is wrong (every problem listed, file:line:col)
+RemudaError                 what happened, the value, and what to do next
+├── spec.SpecError          a model file is invalid (every problem is listed with file:line:column)
 ├── planner.PlanError       the file is well formed, but cannot run as written
 ├── machine.MachineError    the operating system refuses something, or a resource is taken
 ├── engine.EngineError      an engine cannot be installed, started or kept alive
 ├── gateway.GatewayError    the gateway cannot listen or was given impossible settings
 └── fleet.FleetError        `remuda up`, `status`, `down` …: this machine's fleet
 
-Only `cli.main` turns these into stderr and an exit status. Anything else that escapes is a bug and shows its traceback.
+Only `cli.main` turns these into a message and an exit status. Any other exception is a bug and shows its traceback.
 """
 
 
 class RemudaError(Exception):
-    """Something a user can act on: `message` says what happened with the value, `hint` what to do next."""
+    """An error that a user can act on. `message` says what happened, with the value; `hint` says what to do next."""
 
     exit_status = 1
 

@@ -1,7 +1,6 @@
-"""Facts about the world outside, each with its source and date: GPUs, and the parsers each engine version brings.
+"""Facts with source and date: the GPU products, and the parsers that each version of vLLM has.
 
-Data are TOML files beside the readers. Does not know: models, or what follows from the facts (`planner` does).
-Called by: `planner`, and commands that list what there is.
+The data are TOML files beside the readers. This package does not know models or what follows from the facts.
 """
 
 from remuda.catalog.gpus import Gpu, find_gpu, list_gpus, suggest_gpus

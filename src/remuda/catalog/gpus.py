@@ -1,7 +1,6 @@
-"""The GPU table: what each product can hold and compute.
+"""The table of GPU products: memory, number formats and links of each.
 
-Does not know: prices and machine types, or whether a model fits.
-Called by: `planner`.
+It does not know prices, machine types, or whether a model fits.
 """
 
 import tomllib
@@ -20,40 +19,40 @@ Link = Literal["nvlink", "xgmi", "none"]
 
 @dataclass(frozen=True, slots=True)
 class Gpu:
-    """One product."""
+    """One GPU product."""
 
     name: str
     vendor: Literal["nvidia", "amd"]
     memory_gb: int
-    """The vendor's figure, which is nearer to GiB than to 10^9 bytes."""
+    """The vendor's figure. It is closer to GiB than to 10^9 bytes."""
     memory_mib: int
-    """What the driver reports; the engine gets a little less."""
+    """The memory that the driver reports. An engine can use a little less."""
     compute_capability: tuple[int, int] | None
-    """NVIDIA's; None for others."""
+    """NVIDIA's compute capability; None for other vendors."""
     formats: frozenset[Format]
-    """Number formats its matrix units compute in."""
+    """Number formats that its matrix units compute in."""
     link: Link
-    """The fast connection to its neighbours in one machine."""
+    """The fast link to the other GPUs of the same machine."""
     names: tuple[str, ...]
-    """What Kubernetes labels and clouds call it."""
+    """Further names that Kubernetes labels and clouds use."""
     source: str
     date: date
 
 
 @cache
 def list_gpus() -> tuple[Gpu, ...]:
-    """Every GPU of the table, smallest memory first."""
+    """Every GPU of the table, sorted by memory."""
     text = resources.files("remuda.catalog").joinpath("data", "gpus.toml").read_text(encoding="utf-8")
     return tuple(sorted(map(_read_row, tomllib.loads(text)["gpu"]), key=lambda gpu: (gpu.memory_gb, gpu.name)))
 
 
 def find_gpu(name: str) -> Gpu | None:
-    """The GPU of this name, however it is spelled: `L4`, `nvidia-l4`, `NVIDIA-H100-80GB-HBM3`."""
+    """The GPU with this name in any spelling: `L4`, `nvidia-l4`, `NVIDIA-H100-80GB-HBM3`."""
     return _by_name().get(_squash(name))
 
 
 def suggest_gpus(name: str) -> tuple[str, ...]:
-    """Names of the table that were probably meant: `A100` means one of two."""
+    """Names that were probably meant. `A100`, for example, can mean two products."""
     squashed = _squash(name)
     products = [gpu.name for gpu in list_gpus()]
     longer = [product for product in products if len(squashed) > 1 and _squash(product).startswith(squashed)]
@@ -73,7 +72,7 @@ def _squash(name: str) -> str:
 
 
 def _read_row(row: Mapping[str, object]) -> Gpu:
-    """One row, checked: a row without source and date, or with an unknown format, is our own mistake."""
+    """Read one row. A row without source or date, or with an unknown format, is a mistake in the table."""
     capability = row.get("compute_capability")
     formats = frozenset(row["formats"])  # type: ignore[call-overload]
     assert formats <= set(get_args(Format)), f"{row['name']}: {formats}"

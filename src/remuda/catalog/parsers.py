@@ -1,6 +1,6 @@
-"""Names of the tool-call and reasoning parsers that a version of vLLM knows.
+"""The names of the tool-call and reasoning parsers that each version of vLLM has.
 
-Called by: `planner`, so that a misspelled parser is found before an engine starts, not after.
+They let a misspelled parser be found before an engine starts.
 """
 
 import tomllib
@@ -11,7 +11,7 @@ from importlib import resources
 
 @dataclass(frozen=True, slots=True)
 class Parsers:
-    """Parsers of one version."""
+    """The parsers of one version of vLLM."""
 
     tool: tuple[str, ...]
     reasoning: tuple[str, ...]
@@ -19,7 +19,7 @@ class Parsers:
 
 @cache
 def find_parsers(version: str) -> Parsers | None:
-    """The parsers of this version; None when they were not recorded."""
+    """The parsers of this version of vLLM; None if they are not recorded."""
     text = resources.files("remuda.catalog").joinpath("data", "parsers.toml").read_text(encoding="utf-8")
     row = tomllib.loads(text).get(version)
     return Parsers(tuple(row["tool"]), tuple(row["reasoning"])) if row else None

@@ -1,8 +1,7 @@
-"""What is wrong with a file: one `Problem` per mistake, and the error that carries all of them.
+"""A problem of a file, and the error that carries all problems.
 
-Does: say a problem in one line, `file:line:col: path: message`, followed by its `hint:`.
-Does not know: YAML, pydantic, or what the fields mean.
-Called by: `loading` (shape), `planner` (sense) and the command line, which all show problems in this one form.
+A problem is printed as `file:line:column: path: message`, followed by its `hint:`. This module does not know YAML,
+pydantic or the meaning of fields.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ Severity = Literal["error", "warning"]
 
 @dataclass(frozen=True, slots=True, order=True)
 class Place:
-    """A position as editors count: line and column from 1."""
+    """A position in a file. Line and column count from 1, as in an editor."""
 
     file: str
     line: int
@@ -31,7 +30,7 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One mistake: where in the document (`path`), what (with the value), and what to do about it."""
+    """One mistake: its path in the document, a message with the value, and a hint."""
 
     path: FieldPath
     message: str
@@ -41,7 +40,7 @@ class Problem:
 
     @property
     def where(self) -> str:
-        """The path as one word: `spec.engine.adapters[0].name`."""
+        """The path as text, such as `spec.engine.adapters[0].name`."""
         return render_path(self.path)
 
     def __str__(self) -> str:
@@ -53,7 +52,7 @@ class Problem:
 
 
 def render_path(path: FieldPath) -> str:
-    """`('spec', 'adapters', 0, 'name')` → `spec.adapters[0].name`."""
+    """The path as text: `('spec', 'adapters', 0, 'name')` becomes `spec.adapters[0].name`."""
     text = ""
     for step in path:
         if isinstance(step, int):
@@ -66,7 +65,7 @@ def render_path(path: FieldPath) -> str:
 
 
 class SpecError(RemudaError):
-    """One or more files are wrong: `problems` holds every mistake, in the order of the files' lines."""
+    """Files are invalid. `problems` holds every mistake, sorted by file and line."""
 
     def __init__(self, problems: Sequence[Problem]) -> None:
         self.problems = tuple(problems)

@@ -1,8 +1,6 @@
-"""The `engine:` part of a Model: how vLLM runs it.
+"""The field `spec.engine` of a Model: how vLLM runs the model.
 
-Does: name, bound and explain each setting.
-Does not know: vLLM's flags (package `vllm` renders them) or whether a GPU can do it (`planner` checks).
-Called by: `model`.
+This module names, bounds and documents each setting. It does not know vLLM's flags, or what a GPU can do.
 """
 
 from __future__ import annotations
@@ -51,67 +49,67 @@ IMAGE_PATTERN = (
 
 
 class Speculative(Shape):
-    """Speculative decoding: a cheap guesser proposes tokens, the model checks them in one step."""
+    """Speculative decoding: a cheap method proposes tokens, and the model verifies them in one step."""
 
     method: SpeculativeMethod
-    """How tokens are guessed: `ngram` looks them up in the prompt and needs nothing else; `draft_model`, `eagle`,
-    `eagle3`, `medusa` and `mlp_speculator` need `model`; `mtp` uses heads that came with the model."""
+    """How tokens are proposed. `ngram` looks them up in the prompt and needs nothing else; `draft_model`, `eagle`,
+    `eagle3`, `medusa` and `mlp_speculator` need `model`; `mtp` uses heads that are part of the model."""
     num_tokens: Annotated[Whole, Field(ge=1, le=32), Unit("tokens")] = 3
-    """Tokens guessed per step; more pays only while most guesses are right."""
+    """Tokens proposed per step. A larger number helps only while most proposals are accepted."""
     model: SourceText | None = None
-    """Source of the guessing model, as in `spec.source`."""
+    """Source of the draft model, as in `spec.source`."""
     tensor: Annotated[Whole, Field(ge=1, le=64), Unit("GPUs")] | None = None
-    """GPUs the guessing model is split over; by default as many as the model, or 1."""
+    """GPUs that the draft model is split over; by default as many as the model, or 1."""
     prompt_lookup_min: Annotated[Whole, Field(ge=1, le=64), Unit("tokens")] | None = None
-    """Shortest run of tokens looked up (ngram only)."""
+    """Fewest tokens that are looked up (`ngram` only)."""
     prompt_lookup_max: Annotated[Whole, Field(ge=1, le=64), Unit("tokens")] | None = None
-    """Longest run of tokens looked up (ngram only)."""
+    """Most tokens that are looked up (`ngram` only)."""
 
 
 class Parallel(Shape):
     """How one engine is split over several GPUs."""
 
     tensor: Annotated[Whole, Field(ge=1, le=64), Unit("GPUs")] = 1
-    """GPUs each layer is split over; must divide the attention heads, and wants a fast link (NVLink) between the
-    GPUs."""
+    """GPUs that each layer is split over. It must divide the number of attention heads, and it needs a fast link
+    (NVLink) between the GPUs."""
     pipeline: Annotated[Whole, Field(ge=1, le=64), Unit("stages")] = 1
-    """Stages the layers are split into; for models too big for one node, or GPUs without a fast link."""
+    """Stages that the layers are divided into, for models that do not fit one node or GPUs without a fast link."""
     data: Annotated[Whole, Field(ge=1, le=64), Unit("copies")] = 1
-    """Copies of the model inside one engine that share its queue; for mixture-of-experts models. Otherwise use
+    """Copies of the model inside one engine that share its queue, for mixture-of-experts models. For other models use
     `replicas`."""
     expert: Flag = False
-    """Spread the experts of a mixture-of-experts model over the GPUs instead of splitting each one."""
+    """Distribute the experts of a mixture-of-experts model over the GPUs instead of splitting each expert."""
     nodes: Annotated[Whole, Field(ge=1, le=64), Unit("machines")] = 1
-    """Machines one engine spans."""
+    """Machines that one engine runs on."""
     layer_partition: Annotated[
         tuple[Annotated[Whole, Field(ge=1, le=1024)], ...], Field(max_length=64), Unit("layers")
     ] = ()
-    """Layers per pipeline stage, one number a stage; by default evenly."""
+    """Number of layers of each pipeline stage; by default they are divided evenly."""
 
     @property
     def gpus(self) -> int:
-        """GPUs one engine takes (or CPU ranks)."""
+        """The number of GPUs of one engine, or of its ranks on a CPU."""
         return self.tensor * self.pipeline * self.data
 
 
 class Multimodal(Shape):
-    """Limits for models that take more than text."""
+    """Limits for models that accept more than text."""
 
     limits: Annotated[dict[Modality, Annotated[Whole, Field(ge=0, le=999)]], Field(max_length=3)] = Field(
         default_factory=dict
     )
-    """Most items of each kind in one request; 0 switches the kind off and saves its memory."""
+    """Most items of each kind in one request. 0 disables the kind and saves its memory."""
 
 
 class Adapter(Shape):
-    """A LoRA adapter, served under a name of its own beside its model."""
+    """A LoRA adapter that is served under a name of its own, beside its model."""
 
     name: ServedName
-    """The name clients ask for in `model`."""
+    """The name that clients write in `model`."""
     source: SourceText
-    """Where the adapter's weights come from, as in `spec.source`."""
+    """Source of the adapter's weights, as in `spec.source`."""
     aliases: Annotated[tuple[ServedName, ...], Field(max_length=16), Unique()] = ()
-    """Further names clients may use for it."""
+    """Further names that clients may write for it."""
 
 
 class EnvVar(Shape):
@@ -119,20 +117,20 @@ class EnvVar(Shape):
 
     rules: ClassVar = (
         exactly_one(
-            "value", "value_from", message="give exactly one of value and valueFrom", hint="valueFrom is for secrets"
+            "value", "value_from", message="write exactly one of value and valueFrom", hint="valueFrom is for secrets"
         ),
     )
 
     name: EnvName
     """The variable's name."""
     value: Annotated[str, Field(max_length=4096)] | None = None
-    """Its value. Not for secrets."""
+    """The value. Secrets do not belong here."""
     value_from: SecretRef | None = None
-    """Where its secret value is kept."""
+    """Reference to a secret value."""
 
 
 class EngineSettings(Shape):
-    """How vLLM runs the model. Every field may be left out."""
+    """How vLLM runs the model. Every field is optional."""
 
     rules: ClassVar = (
         Rule(
@@ -147,75 +145,81 @@ class EngineSettings(Shape):
     version: Annotated[str, Field(pattern=r"^[0-9]{1,4}\.[0-9]{1,4}\.[0-9]{1,4}$", max_length=16)] = (
         DEFAULT_ENGINE_VERSION
     )
-    """Version of vLLM. Remuda knows each version's dialect; the default is the one it was tested with most."""
+    """Version of vLLM. The default is the version that Remuda is tested with most."""
     image: Annotated[str, Field(pattern=IMAGE_PATTERN, max_length=512)] | None = None
-    """Container image of the engine in a cluster; by default the one Remuda pins for `version`."""
+    """Container image of the engine in a cluster; by default the image that Remuda pins for `version`
+    (Kubernetes only)."""
     dtype: Dtype = "auto"
-    """Number format of weights and activations. `auto` takes the model's own; `bfloat16` needs a GPU of compute
-    capability 8.0 or a CPU."""
+    """Number format of weights and activations. `auto` uses the model's own format. `bfloat16` needs a GPU of compute
+    capability 8.0, or a CPU."""
     max_model_len: Annotated[Whole, Field(ge=1, le=16_777_216), Unit("tokens")] | None = None
-    """Longest prompt and answer together, in tokens; by default the model's own maximum. Shorter leaves more room for
-    other requests."""
+    """Most tokens of a prompt and its answer together; by default the model's own maximum. A smaller value leaves more
+    memory for other requests."""
     block_size: Annotated[Whole, Field(ge=1, le=2048), Unit("tokens")] | None = None
-    """Tokens per block of the KV cache; by default 16 on a GPU and 128 on a CPU (where it must be a multiple of 32).
-    16 to 32 suits short prompts, up to 128 long ones; what a sequence does not fill of its last block is wasted."""
+    """Tokens per block of the KV cache; by default 16 on a GPU, and 128 on a CPU, where it must be a multiple of 32.
+    16 to 32 suits short prompts, and up to 128 suits long ones. A sequence wastes the unfilled part of its last
+    block."""
     gpu_memory_utilization: Annotated[Number, Field(gt=0, le=1), Unit("share")] | None = None
-    """Share of the GPU's memory the engine may take, weights included; by default vLLM's 0.92."""
+    """Share of the GPU's memory that the engine may use, weights included; by default vLLM's 0.92."""
     kv_cache_memory: Annotated[Bytes, AtLeast("1Mi"), AtMost("16Ti")] | None = None
-    """Memory of the KV cache on each rank. Set it on a CPU; on a GPU, `gpuMemoryUtilization` usually decides."""
+    """Memory of the KV cache on each rank. Set it on a CPU. On a GPU, `gpuMemoryUtilization` is usually enough."""
     kv_cache_blocks: Annotated[Whole, Field(ge=2, le=16_777_216), Unit("blocks")] | None = None
-    """Number of blocks of the KV cache instead of its memory; for tests and for reproducing another machine's
-    limits."""
+    """Number of blocks of the KV cache, instead of its memory. It is meant for tests and for reproducing the limits of
+    another machine."""
     kv_cache_dtype: KvCacheDtype = "auto"
-    """Number format of the KV cache; `fp8` doubles the tokens that fit and can cost some accuracy."""
+    """Number format of the KV cache. `fp8` doubles the number of tokens that fit and can reduce accuracy."""
     max_num_seqs: Annotated[Whole, Field(ge=1, le=65_536), Unit("sequences")] = 256
-    """Most sequences in one step. More raises throughput until the KV cache is full; then requests are preempted."""
+    """Most sequences in one step. A larger number raises throughput until the KV cache is full. Then vLLM preempts
+    requests."""
     max_num_batched_tokens: Annotated[Whole, Field(ge=1, le=16_777_216), Unit("tokens")] = 32_768
-    """Most tokens in one step. More makes long prompts start sooner and running answers stutter more."""
+    """Most tokens in one step. With a larger number, long prompts start sooner, and running answers pause longer."""
     chunked_prefill: Flag = True
-    """Mix pieces of long prompts with running answers in one step, so that a long prompt does not stall them."""
+    """Process long prompts in pieces beside running answers, so that a long prompt does not stall them."""
     prefix_caching: Flag = True
-    """Reuse the KV cache of prompts that begin alike (system prompts, conversations)."""
+    """Reuse the KV cache of prompts that begin with the same text, such as system prompts and conversations."""
     scheduling_policy: Literal["fcfs", "priority"] = "fcfs"
-    """Order of waiting requests inside the engine: first come, first served, or by the request's priority."""
+    """Order of waiting requests inside the engine: `fcfs` is first come, first served; `priority` follows the priority
+    of each request."""
     kv_offload: Annotated[Bytes, AtLeast("1Gi"), AtMost("16Ti")] | None = None
-    """Main memory that takes blocks the GPU's KV cache evicts, so that a returning conversation is not computed
-    again. GPU only."""
+    """Main memory that keeps blocks which the GPU's KV cache evicts, so that a conversation that continues later is not
+    computed again. It needs a GPU."""
     cuda_graphs: Flag | None = None
-    """Capture the model's steps as CUDA graphs (on a CPU: compile them). Faster answers, slower start; by default on
-    with a GPU, off without."""
+    """Capture the model's steps as CUDA graphs, or compile them on a CPU. Answers become faster and the start becomes
+    slower. By default it is on with a GPU and off without."""
     trust_remote_code: Flag = False
-    """Run Python code that comes with the weights. Whoever can change the weights then runs code in the engine."""
+    """Run Python code that comes with the weights. Anyone who can change the weights can then run code in the
+    engine."""
     quantization: Quantization | None = None
-    """Format of quantised weights; by default what the model's config.json says. `fp8` also quantises full weights
-    while loading."""
+    """Format of quantised weights; by default the format that config.json of the model states. `fp8` also quantises
+    full weights while they are loaded."""
     speculative: Speculative | None = None
-    """Speculative decoding."""
+    """Speculative decoding; by default off."""
     parallel: Parallel = Parallel.model_construct()
-    """Splitting over GPUs."""
+    """How one engine is split over several GPUs."""
     cpu_offload: Annotated[Bytes, AtLeast("1Mi"), AtMost("16Ti")] | None = None
-    """Main memory per GPU that holds weights which do not fit; they cross PCIe at every step, so this is slow."""
+    """Main memory per GPU for weights that do not fit the GPU. This is slow, because these weights cross PCIe at every
+    step."""
     reasoning_parser: ParserName | None = None
-    """vLLM's parser that separates the model's reasoning from its answer, for example `qwen3` or `deepseek_r1`."""
+    """Name of vLLM's parser that separates reasoning from the answer, for example `qwen3` or `deepseek_r1`."""
     tool_parser: ParserName | None = None
-    """vLLM's parser of tool calls, for example `hermes` or `llama3_json`; without it, tools are refused."""
+    """Name of vLLM's parser for tool calls, for example `hermes` or `llama3_json`. Without it, tools are refused."""
     chat_template: Text | None = None
-    """Path of a Jinja chat template, instead of the model's own."""
+    """Path of a Jinja chat template to use instead of the model's own."""
     multimodal: Multimodal | None = None
     """Limits for images, video and audio."""
     adapters: Annotated[tuple[Adapter, ...], Field(max_length=256), Unique("name")] = ()
-    """LoRA adapters served beside the model."""
+    """LoRA adapters that are served beside the model."""
     max_adapters: Annotated[Whole, Field(ge=1, le=256), Unit("adapters")] | None = None
-    """Adapters that can run in one step; by default as many as there are in `adapters`. Each takes GPU memory."""
+    """Most adapters in one step; by default as many as `adapters` has. Each of them takes memory."""
     max_adapter_rank: Literal[1, 8, 16, 32, 64, 128, 256, 320, 512] | None = None
     """Highest rank among the adapters; by default 16."""
     extra_args: Annotated[dict[FlagName, Any], Field(max_length=64)] = Field(default_factory=dict)
-    """Further flags of vLLM, without their dashes: `stream-interval: 4`. `true` gives the bare flag, `false` its
-    `--no-` form, a mapping is passed as JSON. Flags that have a field here, and those Remuda itself needs (`host`,
-    `port` …), are refused."""
+    """Further flags of vLLM, without their dashes: `stream-interval: 4`. `true` becomes the bare flag, `false` becomes
+    its `--no-` form, and a mapping becomes JSON. Flags that have a field of their own are refused, and so are flags
+    that Remuda sets itself (`host`, `port` …)."""
     env: Annotated[tuple[EnvVar, ...], Field(max_length=128), Unique("name")] = ()
     """Environment variables of the engine's process."""
     startup_timeout: StartTimeout = Duration("10m")
-    """Longest time from start to the first answer, downloads not included. Big models need more."""
+    """Longest time from the start of the engine to its first answer, without downloads. Large models need more."""
     drain_timeout: Annotated[Duration, AtMost("24h")] = Duration("30s")
-    """How long running requests may finish when an engine is stopped."""
+    """Time in which running requests may finish when an engine is stopped."""

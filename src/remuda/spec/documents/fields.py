@@ -1,9 +1,7 @@
-"""What fields there are: names in a file, types, units and sentences of documentation, read from the classes
-themselves.
+"""Reads the declared classes: the name of each field in a file, its type, and its documentation.
 
-Does: walk the declared shapes; find the field nearest to a wrong name; extract the text below each field.
-Does not know: YAML or any schema language.
-Called by: `explain` (hints), `schema`, `crd` and `reference` (generated files).
+It walks all fields below a class, finds the class or type at a path, and extracts the text below each field. It does
+not know YAML or any schema language.
 """
 
 from __future__ import annotations
@@ -24,7 +22,7 @@ from remuda.spec.problem import FieldPath
 
 
 def bare_type(annotation: object) -> object:
-    """The type without `Annotated` and without `| None`."""
+    """The type of a field without `Annotated` and without `| None`."""
     while True:
         if get_origin(annotation) is Annotated:
             annotation = get_args(annotation)[0]
@@ -38,7 +36,7 @@ def bare_type(annotation: object) -> object:
 
 
 def shape_of(annotation: object) -> type[Shape] | None:
-    """The class of objects, list items or mapping values that the annotation holds, if they are shapes."""
+    """The class of the object that a field holds, as itself, in a list or in a mapping; None if it holds no object."""
     kind = bare_type(annotation)
     if get_origin(kind) in {tuple, dict}:
         return shape_of(get_args(kind)[0 if get_origin(kind) is tuple else 1])
@@ -46,12 +44,12 @@ def shape_of(annotation: object) -> type[Shape] | None:
 
 
 def field_names(shape: type[Shape]) -> dict[str, FieldInfo]:
-    """Fields by the name they have in a file."""
+    """The fields of a class by their names in a file."""
     return {info.alias or name: info for name, info in shape.model_fields.items()}
 
 
 def shape_at(root: type[Shape], path: FieldPath) -> type[Shape] | None:
-    """The class of the object at a path, or None when the path leaves the declared fields."""
+    """The class of the object at a path, or None if no such field is declared."""
     shape: type[Shape] | None = root
     for step in path:
         if isinstance(step, int):
@@ -64,7 +62,7 @@ def shape_at(root: type[Shape], path: FieldPath) -> type[Shape] | None:
 
 
 def annotation_at(root: type[Shape], path: FieldPath) -> object:
-    """The annotation of the field (or list item, or mapping value) at a path; None when there is none."""
+    """The type of the field, list item or mapping value at a path, or None if no such field is declared."""
     current: object = root
     for step in path:
         kind = bare_type(current)
@@ -82,7 +80,7 @@ def annotation_at(root: type[Shape], path: FieldPath) -> object:
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """One field as documentation shows it."""
+    """One declared field and its place in a document."""
 
     path: tuple[str, ...]
     info: FieldInfo
@@ -91,7 +89,7 @@ class Field:
 
 
 def walk_fields(root: type[Shape], path: tuple[str, ...] = ()) -> Iterator[Field]:
-    """Every field below a class, depth first, in the order of declaration; `[]` marks list items."""
+    """Every field below a class, depth first and in the order of declaration. `[]` in a path marks list items."""
     for name, info in root.model_fields.items():
         here = (*path, info.alias or name)
         yield Field(here, info, root, name)
@@ -102,7 +100,7 @@ def walk_fields(root: type[Shape], path: tuple[str, ...] = ()) -> Iterator[Field
 
 
 def field_docs(shape: type[Shape]) -> dict[str, str]:
-    """The text below each field of a class, by attribute name; inherited fields included."""
+    """The text below each field of a class and of its base classes, by attribute name."""
     docs: dict[str, str] = {}
     for owner in reversed(shape.__mro__):
         if not (issubclass(owner, Shape) and owner is not Shape):

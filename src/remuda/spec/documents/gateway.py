@@ -1,7 +1,7 @@
-"""`kind: ModelGateway`: the address clients use, and its limits.
+"""`kind: ModelGateway`: the address that clients use, and the limits and timeouts of the gateway behind it.
 
-Does: declare the fields. Does not know: how the gateway works; it turns this into its own settings.
-Called by: whoever starts a gateway. (Not called Gateway: that kind belongs to the Kubernetes Gateway API.)
+Its name is not Gateway, because that kind belongs to the Kubernetes Gateway API. This module does not know how the
+gateway works.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ FieldName = Annotated[str, Field(pattern=FIELD_NAME_PATTERN, max_length=63)]
 
 
 class Tls(Shape):
-    """Certificate of the gateway."""
+    """The certificate of the gateway."""
 
     cert_file: FilePath
     """Absolute path of the certificate chain (PEM)."""
@@ -32,95 +32,95 @@ class Listen(Shape):
     """Where the gateway listens."""
 
     host: Annotated[str, Field(pattern=r"^[A-Za-z0-9.:-]{1,253}$", max_length=253)] = "127.0.0.1"
-    """Address to listen on. Anything but loopback needs API keys, or `auth.mode: open`."""
+    """Address to listen on. Any address except loopback needs API keys, or `auth.mode: open`."""
     port: Annotated[Whole, Field(ge=0, le=65_535)] = 8080
-    """Port to listen on; 0 takes a free one."""
+    """Port to listen on. 0 chooses a free port."""
     tls: Tls | None = None
-    """Serve HTTPS with this certificate."""
+    """Certificate for HTTPS; by default the gateway serves plain HTTP."""
 
 
 class Auth(Shape):
     """Who may use the gateway."""
 
     mode: Literal["auto", "keys", "open"] = "auto"
-    """`keys` asks for an API key of a Tenant; `open` asks nobody; `auto` is `keys` as soon as there is a Tenant, else
-    open on loopback, and refuses to listen elsewhere."""
+    """`keys` requires an API key of a Tenant. `open` requires no key. `auto` requires keys as soon as there is a
+    Tenant; without one, the gateway needs no key and listens only on loopback."""
 
 
 class Cors(Shape):
-    """Browsers that may call the gateway."""
+    """Web pages whose browsers may call the gateway."""
 
     origins: Annotated[
         tuple[Annotated[str, Field(pattern=ORIGIN_PATTERN, max_length=253)], ...],
         Field(max_length=64),
     ] = ()
-    """Origins allowed to call from a page, for example `https://app.example.org`; `*` allows all."""
+    """Origins of pages that may call the gateway, for example `https://app.example.org`. `*` allows all origins."""
 
 
 class Limits(Shape):
-    """What one client can make the gateway hold in memory."""
+    """Limits on the memory and connections that clients can take."""
 
     body_size: Annotated[Bytes, AtLeast("1Ki"), AtMost("1Gi")] = Bytes("50Mi")
-    """Largest request body; larger is refused with 413 before it is read."""
+    """Largest request body. A larger one is refused with 413 before it is read."""
     header_size: Annotated[Bytes, AtLeast("1Ki"), AtMost("1Mi")] = Bytes("32Ki")
-    """Largest request head (line and headers together)."""
+    """Largest request head, request line and headers together."""
     connections: Annotated[Whole, Field(ge=1, le=1_000_000), Unit("connections")] = 20_000
-    """Most client connections at once."""
+    """Most open client connections."""
     requests_in_flight: Annotated[Whole, Field(ge=1, le=1_000_000), Unit("requests")] = 10_000
-    """Most requests being answered at once; more are refused with 429."""
+    """Most requests that are answered at the same time. Further requests are refused with 429."""
 
 
 class Timeouts(Shape):
-    """How long the gateway waits."""
+    """The longest times that the gateway waits."""
 
     connect: Wait = Duration("2s")
-    """For an engine to accept a connection."""
+    """Time for an engine to accept a connection."""
     header: Wait = Duration("30s")
-    """For a client to send the head of a request."""
+    """Time for a client to send the head of a request."""
     body: Wait = Duration("60s")
-    """Between two pieces of a request's body."""
+    """Time between two pieces of a request's body."""
     first_byte: Wait = Duration("600s")
-    """For the first byte of an answer; prompts queue and long ones take time."""
+    """Time until the first byte of an answer, including the time in the engine's queue."""
     idle: Wait = Duration("300s")
-    """Between two pieces of an answer; a long stream that keeps moving is never cut."""
+    """Time between two pieces of an answer. A stream of any length continues while pieces arrive."""
     keep_alive: Wait = Duration("75s")
-    """For the next request on an idle client connection."""
+    """Time until the next request on an idle client connection."""
     drain: Annotated[Duration, AtMost("24h")] = Duration("30s")
-    """For running requests when the gateway stops."""
+    """Time for running requests to finish when the gateway stops."""
 
 
 class Logging(Shape):
-    """What the gateway writes to its log. Prompts are never in it."""
+    """The log of the gateway. It never contains prompts or answers."""
 
     format: Literal["human", "json"] = "human"
-    """Lines for people or JSON for machines."""
+    """`human` writes readable lines, `json` one JSON object per line."""
     level: Literal["debug", "info", "warning", "error"] = "info"
-    """Least important line that is written."""
+    """Lowest level that is written."""
     access: Flag = True
-    """One line per request."""
+    """Write one line per request."""
 
 
 class ClientFields(Shape):
-    """Request fields with power over others (priority, media addresses, chat templates …); refused from clients
-    unless allowed."""
+    """Request fields that affect other requests or the engine's host (priority, media addresses, chat templates …).
+    They are refused unless they are allowed here."""
 
     allow: Annotated[tuple[FieldName, ...], Field(max_length=64), Unique()] = ()
-    """Fields clients may send although they are refused by default, for example `priority`."""
+    """Fields that clients may send although they are refused by default, for example `priority`."""
     deny: Annotated[tuple[FieldName, ...], Field(max_length=64), Unique()] = ()
-    """Fields clients may not send although they are allowed by default, for example `n`."""
+    """Fields that clients may not send although they are allowed by default, for example `n`."""
 
 
 class Retries(Shape):
-    """Second attempts on another engine, before the first byte of an answer."""
+    """Further attempts on another engine, as long as the client has received no byte of an answer."""
 
     attempts: Annotated[Whole, Field(ge=1, le=10), Unit("attempts")] = 3
-    """Most attempts for one request, the first included; 1 switches retries off."""
+    """Most attempts for one request, the first one included. 1 disables retries."""
     budget_ratio: Annotated[Number, Field(ge=0, le=1), Unit("share")] = 0.2
-    """Retries allowed per request, over all requests, so that a failing fleet is not hit harder."""
+    """Retries per request, as a mean over all requests. This limits the additional load on failing engines."""
 
 
 class Health(Shape):
-    """How engines are watched."""
+    """Health checks of engines."""
 
     rules: ClassVar = (
         Rule(
@@ -135,40 +135,40 @@ class Health(Shape):
     interval: Annotated[Duration, AtLeast("50ms"), AtMost("10m")] = Duration("2s")
     """Time between two checks of an engine."""
     timeout: Annotated[Duration, AtLeast("10ms"), AtMost("10m")] = Duration("2s")
-    """How long a check may take."""
+    """Longest duration of a check."""
     failures: Annotated[Whole, Field(ge=1, le=100), Unit("checks")] = 3
-    """Failures in a row after which an engine gets no more requests."""
+    """Consecutive failures after which an engine gets no more requests."""
     successes: Annotated[Whole, Field(ge=1, le=100), Unit("checks")] = 2
-    """Successes in a row after which it gets them again."""
+    """Consecutive successes after which it gets requests again."""
 
 
 class GatewaySpec(Shape):
-    """Everything about the gateway; every field may be left out."""
+    """All options of the gateway. Every field is optional."""
 
     listen: Listen = Listen.model_construct()
-    """Where it listens."""
+    """Where the gateway listens."""
     auth: Auth = Auth.model_construct()
-    """Who may use it."""
+    """Who may use the gateway."""
     cors: Cors = Cors.model_construct()
-    """Browsers that may call it."""
+    """Web pages whose browsers may call the gateway."""
     limits: Limits = Limits.model_construct()
-    """What a client can make it hold."""
+    """Limits on the memory and connections that clients can take."""
     timeouts: Timeouts = Timeouts.model_construct()
-    """How long it waits."""
+    """The longest times that the gateway waits."""
     logging: Logging = Logging.model_construct()
-    """What it logs."""
+    """The log of the gateway."""
     client_fields: ClientFields = ClientFields.model_construct()
-    """Request fields that need permission."""
+    """Request fields that clients may send only with permission."""
     retries: Retries = Retries.model_construct()
-    """Second attempts."""
+    """Further attempts on another engine."""
     health: Health = Health.model_construct()
-    """How engines are watched."""
+    """Health checks of engines."""
 
 
 class ModelGateway(Document):
-    """The address clients use."""
+    """The address that clients use, and the options of the gateway behind it."""
 
     kind: Literal["ModelGateway"] = "ModelGateway"
     """Always `ModelGateway`."""
     spec: GatewaySpec = GatewaySpec.model_construct()
-    """Everything about the gateway."""
+    """All options of the gateway."""

@@ -1,10 +1,7 @@
 """Amounts with a unit: memory (`64Mi`), processor cores (`500m`) and durations (`1h30m`).
 
-Each type is a number, so that code computes with it, and keeps the text its author wrote, so that a file survives a
-round trip.
-Does not know: which field it is in; bounds belong to the field (`AtLeast`, `AtMost`).
-Called by: the models of this package; `parse_bytes`, `parse_cores` and `parse_duration` also by anything that reads
-such text.
+Each type is a number that code can compute with. It also keeps the text from the file, so that writing it back does not
+change the file. The types do not know their bounds; those belong to the field (`AtLeast`, `AtMost`).
 """
 
 from __future__ import annotations
@@ -28,7 +25,7 @@ BYTES_PATTERN = rf"^{_NUMBER}(Ki|Mi|Gi|Ti|k|M|G|T)?$"
 CORES_PATTERN = r"^([1-9][0-9]{0,6}m|0\.[0-9]{0,2}[1-9]|[1-9][0-9]{0,3}(\.[0-9]{1,3})?)$"
 DURATION_PATTERN = r"^([0-9]{1,7}(ms|s|m|h)){1,4}$"
 
-# What people write instead, and the unit they mean. Only used to word the hint.
+# Wrong units that people write, and the unit they mean. They are used only for hints.
 _BYTES_MEANT = {
     "": "", "b": "", "byte": "", "bytes": "", "kb": "k", "mb": "M", "gb": "G", "tb": "T", "kib": "Ki", "mib": "Mi",
     "gib": "Gi", "tib": "Ti", "ki": "Ki", "mi": "Mi", "gi": "Gi", "ti": "Ti", "k": "k", "m": "M", "g": "G", "t": "T",
@@ -42,14 +39,14 @@ _DURATION_MEANT = {
 
 
 class _Amount:
-    """What the three have in common: a number that keeps the text its author wrote."""
+    """Base of the three types: a number that keeps the text from the file."""
 
     text: str
     pattern: ClassVar[str]
     unit: ClassVar[str]
     example: ClassVar[str]
     integers: ClassVar[bool] = True
-    """Whether a plain whole number is taken as well, as Kubernetes does."""
+    """Whether a plain whole number is accepted too, as Kubernetes accepts it."""
 
     def __getnewargs__(self) -> tuple[str]:
         return (self.text,)
@@ -82,7 +79,7 @@ class _Amount:
 
 
 class Bytes(_Amount, int):  # type: ignore[misc]
-    """An amount of memory or storage; the number is bytes, rounded up."""
+    """An amount of memory or storage. The number is bytes, rounded up."""
 
     pattern = BYTES_PATTERN
     unit = "bytes"
@@ -95,7 +92,7 @@ class Bytes(_Amount, int):  # type: ignore[misc]
 
 
 class Cores(_Amount, float):  # type: ignore[misc]
-    """An amount of processor; the number is cores, `500m` is half a core."""
+    """An amount of processor. The number is cores; `500m` is half a core."""
 
     pattern = CORES_PATTERN
     unit = "cores"
@@ -108,7 +105,7 @@ class Cores(_Amount, float):  # type: ignore[misc]
 
 
 class Duration(_Amount, float):  # type: ignore[misc]
-    """A length of time; the number is seconds."""
+    """A length of time. The number is seconds."""
 
     pattern = DURATION_PATTERN
     unit = "duration"
@@ -145,7 +142,7 @@ def parse_duration(text: str) -> float:
 
 @dataclass(frozen=True, slots=True)
 class AtLeast:
-    """The smallest amount a field takes, in the notation of its type. Field metadata: `Annotated[Duration,
+    """The smallest amount that a field accepts, as text. Use it as field metadata: `Annotated[Duration,
     AtLeast("1s")]`."""
 
     text: str
@@ -161,7 +158,7 @@ class AtLeast:
 
 @dataclass(frozen=True, slots=True)
 class AtMost:
-    """The largest amount a field takes, in the notation of its type."""
+    """The largest amount that a field accepts, as text."""
 
     text: str
 
@@ -199,7 +196,7 @@ _EXPLAIN: dict[type, str] = {
 
 
 def hint_amount(kind: type, value: object) -> str:
-    """What to write instead of `value`, as exactly as it can be guessed."""
+    """The text to write instead of `value`, as exact as it can be guessed."""
     text = str(value).strip()
     match = re.fullmatch(r"([0-9]{1,7}(?:\.[0-9]{1,3})?)\s*([A-Za-z]*)", text)
     if match and not isinstance(value, bool):
@@ -217,7 +214,7 @@ def hint_amount(kind: type, value: object) -> str:
 
 
 def _hint_number(kind: type, number: str, unit: str) -> str:
-    """A number with something after it: what was probably meant."""
+    """The amount that was probably meant by a number with a wrong unit."""
     number = _trim(number)
     if kind is Duration:
         return _hint_duration(number, unit.lower())
@@ -231,7 +228,7 @@ def _hint_number(kind: type, number: str, unit: str) -> str:
 
 
 def _trim(number: str) -> str:
-    """Without the zeros that say nothing: `007.50` → `7.5`."""
+    """The number without leading and trailing zeros: `007.50` → `7.5`."""
     whole, _, rest = number.partition(".")
     return (whole.lstrip("0") or "0") + (f".{rest.rstrip('0')}" if rest.rstrip("0") else "")
 

@@ -1,9 +1,8 @@
-"""The rules every part of a file follows, and the small types its fields share.
+"""The base of all declared objects, and the small types that their fields share.
 
-Does: camelCase in files and snake_case in Python, frozen, no unknown field; names, references to secrets, counts.
-Does not know: models, gateways or tenants; positions in a file.
-Called by: the modules that declare a kind. Text below a field is its documentation: the reference page, the JSON
-Schema and the CRD show it.
+Every object is frozen, refuses unknown fields, and has camelCase names in files and snake_case names in Python. The
+text below a field is its documentation: the reference page, the JSON Schema and the CRD show it. This module does not
+know models, gateways or tenants, or positions in a file.
 """
 
 from __future__ import annotations
@@ -61,8 +60,10 @@ FilePath = Annotated[str, Field(pattern=FILE_PATH_PATTERN, max_length=4096)]
 
 @dataclass(frozen=True, slots=True)
 class Unique:
-    """Items of a list differ: in the field `by`, or altogether. Field metadata: `Annotated[tuple[X, ...],
-    Unique("name")]`."""
+    """Requires that the items of a list differ, as a whole or in the field `by`.
+
+    Use it as field metadata: `Annotated[tuple[X, ...], Unique("name")]`.
+    """
 
     by: str = ""
 
@@ -75,7 +76,7 @@ class Unique:
         return handler(schema) | ({"x-unique-by": self.by} if self.by else {"uniqueItems": True})
 
     def check(self, items: tuple[Any, ...]) -> tuple[Any, ...]:
-        """Refuse the first item that was there before."""
+        """Refuse the first item that repeats an earlier one."""
         seen: dict[Any, int] = {}
         for number, item in enumerate(items):
             key = getattr(item, self.by) if self.by else item
@@ -93,7 +94,7 @@ class Unique:
 
 @dataclass(frozen=True, slots=True)
 class Unit:
-    """What a plain number counts, for the reference page and `x-unit` in the schema."""
+    """The unit of a plain number, for the reference page and for `x-unit` in the schema."""
 
     text: str
 
@@ -104,7 +105,7 @@ class Unit:
 
 
 class Shape(BaseModel):
-    """Base of everything that can be written in a file."""
+    """Base class of every object in a file."""
 
     model_config = ConfigDict(
         alias_generator=to_camel,
@@ -116,7 +117,7 @@ class Shape(BaseModel):
     )
 
     rules: ClassVar[tuple[Rule, ...]] = ()
-    """Rules over several fields, checked here and, as CEL, by the API server."""
+    """Rules over several fields. They are checked in Python here and as CEL by the API server."""
 
     @model_validator(mode="after")
     def _check_rules(self) -> Shape:
@@ -126,12 +127,12 @@ class Shape(BaseModel):
         return self
 
     def has(self, field: str) -> bool:
-        """Whether the author wrote this field (as opposed to a default)."""
+        """Whether the file contains this field, rather than its default."""
         return field in self.model_fields_set and getattr(self, field) is not None
 
 
 class Rule:
-    """A rule over several fields of one object: its CEL text, its Python form, and the words for a user."""
+    """A rule over several fields of one object: as CEL, as a Python function, and as a message with a hint."""
 
     __slots__ = ("at", "cel", "hint", "holds", "message")
 
@@ -144,61 +145,61 @@ class Rule:
 
 
 def exactly_one(*fields: str, message: str, hint: str = "") -> Rule:
-    """Exactly one of these optional fields is written."""
+    """A rule that exactly one of these optional fields is written."""
     terms = " + ".join(f"(has(self.{to_camel(field)}) ? 1 : 0)" for field in fields)
     return Rule(f"{terms} == 1", lambda shape: sum(shape.has(field) for field in fields) == 1, message, hint=hint)
 
 
 class Metadata(Shape):
-    """What Kubernetes calls the object's metadata; the cluster's own entries (`uid`, `managedFields` …) do not belong
-    in a file."""
+    """Metadata of the object, as in Kubernetes. Entries that the cluster writes (`uid`, `managedFields` …) do not
+    belong in a file."""
 
     name: Name
-    """The object's name: lower-case letters, digits and hyphens, because Kubernetes makes DNS names of it."""
+    """The object's name, of lower-case letters, digits and hyphens, because Kubernetes uses it in DNS names."""
     namespace: Name | None = None
-    """The Kubernetes namespace; ignored on one machine."""
+    """The Kubernetes namespace. It has no effect on one machine."""
     labels: Annotated[dict[str, Annotated[str, Field(max_length=63)]], Field(max_length=64)] = {}
-    """Labels, copied to what Remuda creates in the cluster."""
+    """Labels. Remuda copies them to every object that it creates in the cluster."""
     annotations: Annotated[dict[str, Annotated[str, Field(max_length=4096)]], Field(max_length=64)] = {}
-    """Annotations; Remuda neither reads nor changes them."""
+    """Annotations. Remuda neither reads nor changes them."""
 
 
 class SecretRef(Shape):
-    """Where a secret is kept. A secret itself never stands in a file: files are committed, mailed and logged."""
+    """A reference to a secret. The secret itself is never written in a file, because files are committed and mailed."""
 
     rules: ClassVar = (
         exactly_one(
             "env",
             "file",
             "secret",
-            message="a secret is named in exactly one way",
+            message="a secret reference names exactly one place",
             hint="write one of env, file, or secret with key",
         ),
         Rule(
             "has(self.secret) == has(self.key)",
             lambda ref: ref.has("secret") == ref.has("key"),
-            "secret and key belong together",
-            hint="secret is the Kubernetes Secret's name, key the entry in it",
+            "secret and key are only valid together",
+            hint="secret is the name of a Kubernetes Secret, and key is an entry in it",
         ),
     )
 
     env: EnvName | None = None
-    """Name of an environment variable of the `remuda` process that holds the secret."""
+    """Name of the environment variable of the `remuda` process that holds the secret."""
     file: FilePath | None = None
-    """Absolute path of a file that holds the secret (surrounding white space is dropped)."""
+    """Absolute path of the file that holds the secret. White space around the secret is ignored."""
     secret: Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$", max_length=253)] | None = None
-    """Name of a Kubernetes Secret in the object's namespace."""
+    """Name of the Kubernetes Secret, in the object's namespace."""
     key: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,253}$", max_length=253)] | None = None
-    """Entry of that Kubernetes Secret."""
+    """Entry of the Kubernetes Secret that holds the secret."""
 
 
 class Document(Shape):
-    """What every kind has in common."""
+    """Base class of every kind of document."""
 
     api_version: Literal["remuda.dev/v1alpha1"] = "remuda.dev/v1alpha1"
     """The version of this file format."""
     metadata: Metadata
-    """Name, and what Kubernetes keeps beside it."""
+    """Name, namespace, labels and annotations."""
 
     @property
     def name(self) -> str:

@@ -1,8 +1,6 @@
-"""Where a model's weights come from: `hf://org/name@revision` and its six siblings.
+"""Addresses of weights: `hf://organisation/name@revision` and six other schemes.
 
-Does: take an address apart and say precisely what is wrong with a bad one.
-Does not know: how weights are fetched (the engine's and the cluster's business).
-Called by: `model` when a file is read; the engine and the planner when they need the parts.
+This module parses an address and explains what is wrong with a bad one. It does not know how weights are fetched.
 """
 
 from __future__ import annotations
@@ -40,11 +38,11 @@ _PATTERNS: Final[dict[Scheme, str]] = {
 SOURCE_PATTERN: Final = (
     "^(" + "|".join(f"{scheme}://{re.sub('[?]P<[a-z]+>', '', form)}" for scheme, form in _PATTERNS.items()) + ")$"
 )
-"""All forms in one expression, for JSON Schema and the API server."""
+"""All schemes in one regular expression, for JSON Schema and the API server."""
 
 
 class SourceError(ValueError):
-    """The text is not a source; `hint` says what to write."""
+    """The text is no address of weights; `hint` says what to write."""
 
     def __init__(self, message: str, hint: str) -> None:
         super().__init__(message)
@@ -54,7 +52,7 @@ class SourceError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """The parts of an address: `location` is the hub name, path, bucket and path, claim and path, or image."""
+    """The parts of an address. `location` is a name on the hub, a path, a bucket or claim with a path, or an image."""
 
     scheme: Scheme
     location: str
@@ -65,7 +63,7 @@ class Source:
 
 
 def parse_source(text: str) -> Source:
-    """Take `scheme://location[@revision]` apart. Raises SourceError with a hint."""
+    """Parse `scheme://location[@revision]`. Raises SourceError with a hint."""
     scheme, separator, rest = text.partition("://")
     if not separator:
         raise SourceError("a source starts with its scheme", _hint_without_scheme(text))

@@ -1,8 +1,6 @@
-"""`kind: Tenant`: who may use the gateway, with which keys, for which models.
+"""`kind: Tenant`: a client of the gateway, its API keys, and the models it may use.
 
-Does: declare the fields. Does not know: how keys are made or checked (the gateway does); a key itself is never in a
-file, only its hash.
-Called by: the gateway's composition roots and `remuda tenant`.
+A file holds only the hash of a key, never the key itself. This module does not know how keys are created or checked.
 """
 
 from __future__ import annotations
@@ -21,7 +19,7 @@ KEY_HASH_PATTERN = r"^sha256:[0-9a-f]{64}$"
 
 
 def parse_instant(value: object) -> datetime:
-    """`2027-01-31T00:00:00Z` → an aware datetime in UTC."""
+    """Parse `2027-01-31T00:00:00Z` into an aware datetime in UTC."""
     if isinstance(value, datetime) and value.tzinfo:
         return value.astimezone(UTC)
     if isinstance(value, str) and re.fullmatch(INSTANT_PATTERN, value):
@@ -31,8 +29,8 @@ def parse_instant(value: object) -> datetime:
             pass
     hint = "write date, time and zone, for example 2027-01-31T00:00:00Z"
     if isinstance(value, str) and re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", value):
-        hint = f"say the moment and the zone: {value}T00:00:00Z is the first second of that day"
-    raise PydanticCustomError("own", "{text}", {"text": "{shown} is not a moment in time", "hint": hint})
+        hint = f"add time and zone: {value}T00:00:00Z is the first second of that day"
+    raise PydanticCustomError("own", "{text}", {"text": "{shown} is not a point in time", "hint": hint})
 
 
 Instant = Annotated[
@@ -44,31 +42,31 @@ Instant = Annotated[
 
 
 class KeyHash(Shape):
-    """One API key of a tenant. Several may be valid at once, so that a key can be changed without an outage."""
+    """One API key of a tenant. Several keys can be valid at once, so that a key can be replaced without an outage."""
 
     name: Name
-    """A name for the key, shown in logs and lists."""
+    """A name for the key. Logs and lists show it."""
     hash: Annotated[str, Field(pattern=KEY_HASH_PATTERN, max_length=71)]
-    """`sha256:` and the SHA-256 of the key in hexadecimal; `remuda tenant create` makes both."""
+    """`sha256:` and the SHA-256 of the key in hexadecimal. `remuda tenant create` creates a key and its hash."""
     expires: Instant | None = None
-    """From this moment on the key is refused."""
+    """The time from which the key is refused; by default never."""
 
 
 class TenantSpec(Shape):
-    """Keys and rights of a tenant."""
+    """The keys and rights of a tenant."""
 
     keys: Annotated[tuple[KeyHash, ...], Field(max_length=64), Unique("name")] = ()
     """Its API keys, as hashes."""
     models: Annotated[tuple[ServedName, ...], Field(max_length=256), Unique()] = ()
-    """Names of the models it may use (served name, alias or adapter); empty means all."""
+    """Names of the models that it may use (served names, aliases or adapters). An empty list means all models."""
     disabled: Flag = False
     """Refuse all its keys."""
 
 
 class Tenant(Document):
-    """Somebody who may use the gateway."""
+    """A client that may use the gateway."""
 
     kind: Literal["Tenant"] = "Tenant"
     """Always `Tenant`."""
     spec: TenantSpec = TenantSpec.model_construct()
-    """Keys and rights."""
+    """The keys and rights of the tenant."""

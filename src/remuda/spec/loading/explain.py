@@ -1,8 +1,7 @@
-"""A validation error → a sentence for the person who wrote the file.
+"""Turns a validation error of pydantic into a message and a hint for the author of the file.
 
-Does: for each kind of error say what is wrong with the value as it was written, and what to write instead.
-Does not know: files; it is given the node at which the error stands.
-Called by: `loading`.
+For each kind of error it says what is wrong with the value as it was written, and what to write instead. It is given
+the node of the value and does not know files.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ from remuda.spec.secrets import looks_secret, show
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One validation error with what is known about its place."""
+    """One validation error with its path, the node at that path, and pydantic's context."""
 
     root: type[Shape]
     path: FieldPath
@@ -36,7 +35,7 @@ class Finding:
 
     @property
     def shown(self) -> str:
-        """The value as it was written, fit for a message."""
+        """The value as it was written, for use in a message."""
         if self.node is None:
             return "the value"
         if self.node.entries is not None or self.node.items is not None:
@@ -64,7 +63,7 @@ _FORMS: Final[dict[str, str]] = {
 
 
 def explain(root: type[Shape], path: FieldPath, node: Node | None, error: ErrorDetails) -> Words:
-    """Message and hint for one validation error."""
+    """The message and the hint for one validation error."""
     finding = Finding(root, path, node, error.get("ctx") or {})
     kind = error["type"]
     if (
@@ -88,9 +87,9 @@ def _explain_empty(_finding: Finding) -> Words:
 def _explain_unknown(finding: Finding) -> Words:
     wrong = str(finding.path[-1])
     if finding.path[0] == "metadata" and wrong in _CLUSTER_METADATA:
-        return f"{show(wrong)} is written by the cluster, not by you", "remove it"
+        return f"only the cluster writes {show(wrong)}", "remove it"
     if finding.path == ("status",):
-        return "status is written by the cluster, not by you", "remove it"
+        return "only the cluster writes status", "remove it"
     if looks_secret(wrong):
         return "unknown field (a secret, not shown)", "remove it"
     return f"unknown field {show(wrong)}", hint_unknown(finding.root, finding.path)
@@ -235,7 +234,7 @@ def _explain_long(finding: Finding) -> Words:
 
 
 def _explain_own(finding: Finding) -> Words:
-    """Errors raised by our own validators bring their words along."""
+    """An error of Remuda's own validators, which carries its message and hint."""
     text, hint = str(finding.context.get("text", "")), str(finding.context.get("hint", ""))
     return text.replace("{shown}", finding.shown), hint
 

@@ -1,8 +1,7 @@
-"""A file as text: decoding with clear refusals, and positions as an editor counts them.
+"""Reads a file as text, and converts offsets into line and column as an editor counts them, both from 1.
 
-Does: bytes → text, offset → line and column, both from 1. Lines end at a line feed, and at nothing else.
-Does not know: YAML.
-Called by: `loading` and `tree`.
+Text that is not UTF-8, is too large or contains forbidden characters is refused with a reason. A line ends only at a
+line feed. This module does not know YAML.
 """
 
 from __future__ import annotations
@@ -14,15 +13,15 @@ from pathlib import Path
 from remuda.spec.problem import Place, Problem
 
 MAX_FILE_BYTES = 4 * 2**20
-"""Far above any real file, far below what could hurt: the reader needs about a hundred times this in memory at
-worst."""
+"""Far more than any real file has. Reading takes at most about a hundred times this size in memory."""
 
-# What YAML allows (1.2, section 5.1), less U+0085 and U+2028/9, which YAML counts as line ends and editors do not.
+# The characters that YAML 1.2 allows (section 5.1), without U+0085 and U+2028/9: YAML counts these as line ends, and
+# editors do not.
 _NOT_ALLOWED = re.compile(r"[^\t\n\r\x20-\x7e\xa0-\u2027\u202a-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]")
 
 
 class Lines:
-    """The text of one file and where its lines begin."""
+    """The text of one file, and the offsets of its lines."""
 
     __slots__ = ("_starts", "name", "text")
 
@@ -32,14 +31,14 @@ class Lines:
         self._starts = [0, *(match.end() for match in re.finditer("\n", text))]
 
     def place(self, index: int) -> Place:
-        """The position of the character at `index`; the end of the text at most."""
+        """The position of the character at `index`, or of the end of the text if `index` lies behind it."""
         index = max(0, min(index, len(self.text)))
         line = bisect_right(self._starts, index)
         return Place(self.name, line, index - self._starts[line - 1] + 1)
 
 
 def read_file(path: Path) -> bytes | Problem:
-    """The bytes of a file, or what prevents reading it."""
+    """The bytes of a file, or the problem that prevents reading it."""
     try:
         size = path.stat().st_size
         if size <= MAX_FILE_BYTES:
@@ -56,7 +55,7 @@ def read_file(path: Path) -> bytes | Problem:
 
 
 def decode(name: str, data: bytes) -> Lines | Problem:
-    """Text of a file, or the first reason why it is none."""
+    """The text of a file, or the problem that makes it unreadable."""
     if len(data) > MAX_FILE_BYTES:
         return _too_large(name, len(data))
     if data[:2] in {b"\xff\xfe", b"\xfe\xff"}:
@@ -71,7 +70,7 @@ def decode(name: str, data: bytes) -> Lines | Problem:
 
 
 def check_text(name: str, text: str) -> Lines | Problem:
-    """The text with its line table, or the first character that may not be in it."""
+    """The text with its line table, or the problem of its first forbidden character."""
     text = text.removeprefix("\ufeff")
     lines = Lines(name, text)
     if len(text) > MAX_FILE_BYTES:

@@ -1,9 +1,7 @@
-"""Texts → documents → checked objects, and all that is wrong on the way.
+"""Loads files: from text through node trees to checked documents, or to every problem that was found.
 
-Does: form (`tree`), kind, fields (pydantic, in the words of `explain`), rules over fields, secrets, clashes between
-objects.
-Does not know: where texts come from.
-Called by: `loading`.
+The steps are YAML syntax (`tree`), kind, fields (pydantic, with the messages of `explain`), rules over several fields,
+and the checks of `checks`. This module does not judge whether a document makes sense on some hardware.
 """
 
 from __future__ import annotations
@@ -74,7 +72,7 @@ def read_texts(texts: Iterable[Lines | Problem]) -> Loaded:
 
 
 def _check_document(origin: Origin) -> tuple[AnyKind | None, list[Problem]]:
-    """The object, if it has the right form, and everything that is wrong; one problem a place, the gravest."""
+    """The document, if it is valid, and its problems. Each place has at most one problem, and secrets come first."""
     problems = {problem.place: problem for problem in find_secrets(origin)}
     for problem in find_missing_values(origin):
         problems.setdefault(problem.place, problem)
@@ -155,7 +153,7 @@ def _explain_kind(kind: str) -> tuple[str, str]:
 
 
 def _only_follows(origin: Origin, detail: ErrorDetails) -> bool:
-    """A list is called too short when its items are wrong; the author sees the items, that is enough."""
+    """Whether the error only follows from others: pydantic calls a list too short when its items are wrong."""
     node = origin.node(tuple(detail["loc"]))
     return detail["type"] == "too_short" and node is not None and bool(node.items or node.entries)
 
@@ -171,7 +169,7 @@ def _locate(origin: Origin, kind: type[AnyKind], detail: ErrorDetails) -> Proble
 
 
 class _Written:
-    """A mapping seen as the shape it should be, for rules over its fields while some of them are wrong."""
+    """Gives a rule access to the fields of a mapping that is not a valid object, by their Python names."""
 
     def __init__(self, tree: Node) -> None:
         self._entries = tree.entries or {}
@@ -186,8 +184,7 @@ class _Written:
 
 
 def _find_broken_rules(origin: Origin, kind: type[AnyKind]) -> Iterator[Problem]:
-    """Rules over several fields. Pydantic skips them in an object that has any other problem; the author wants to see
-    them all."""
+    """Check the rules over several fields in an object with other problems, because pydantic skips them there."""
     for path, node in origin.tree.walk():
         shape = shape_at(kind, path) if node.entries is not None else None
         for rule in shape.rules if shape is not None else ():
@@ -200,6 +197,6 @@ def _find_broken_rules(origin: Origin, kind: type[AnyKind]) -> Iterator[Problem]
 
 
 def _clean_path(loc: FieldPath) -> tuple[FieldPath, bool]:
-    """Pydantic marks an error in a mapping's key by a last step `[key]`."""
+    """The path without pydantic's last step `[key]`, and whether the error is in the key of a mapping."""
     is_key = bool(loc) and loc[-1] == "[key]"
     return (loc[:-1] if is_key else loc), is_key

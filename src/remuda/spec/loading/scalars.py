@@ -1,9 +1,7 @@
-"""What an unquoted word of YAML means: text, a number, true or false, or nothing.
+"""Resolves an unquoted YAML scalar to text, a number, true, false or null.
 
-Does: read plain scalars as `kubectl` does (YAML 1.1 in Go's reading), so that a file means the same on a laptop and
-in a cluster.
-Does not know: the structure around them.
-Called by: `tree`.
+It follows `kubectl`, which reads YAML 1.1 as Go's library does, so that a file means the same on a laptop and in a
+cluster. It does not know the structure around a scalar.
 """
 
 from __future__ import annotations
@@ -24,7 +22,7 @@ _BASES = {"x": 16, "o": 8, "b": 2}
 
 
 def resolve_plain(text: str) -> Scalar:
-    """The value of an unquoted scalar. `no` is False and `1:30` is text, as in kubectl."""
+    """The value of an unquoted scalar. As in kubectl, `no` is False and `1:30` is text."""
     if text in _NULL:
         return None
     if text in _TRUE:
@@ -55,7 +53,7 @@ def _resolve_number(text: str) -> Scalar:
 
 
 def describe(value: object) -> str:
-    """The kind of a value in a user's words."""
+    """The kind of a value, in words for a message."""
     if value is None:
         return "nothing"
     if isinstance(value, bool):

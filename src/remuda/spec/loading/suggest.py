@@ -57,11 +57,11 @@ FIELD_OF_WORD: Final[dict[str, str]] = {
     "upwindow": "spec.scaling.up.window",
     "weights": "spec.source",
 }
-"""Word in small letters without separators → field."""
+"""Words in lower case without separators, and the fields they mean."""
 
 
 def hint_unknown(root: type[Shape], path: FieldPath) -> str:
-    """What the author of an unknown field probably meant."""
+    """A hint with the field that the author of an unknown field probably meant."""
     *parent, wrong = path
     shape = shape_at(root, tuple(parent))
     if shape is None or not isinstance(wrong, str):

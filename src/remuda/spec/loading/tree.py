@@ -1,10 +1,8 @@
-"""YAML text → trees of nodes that know where they stand.
+"""Parses YAML text into one tree of nodes per document. Each node knows its position.
 
-Does: build one tree per document from the parser's events, list every mistake it can get past (duplicate keys, tags,
-aliases, odd keys), and stop
-at the first it cannot. Bounded in depth and size, aliases included, so that no file can exhaust memory or the stack.
-Does not know: kinds and fields.
-Called by: `loading`.
+The builder reports every mistake that it can skip (duplicate keys, tags, unknown aliases, odd keys) and stops at a
+syntax error. Depth and size are bounded, aliases included, so that no file can exhaust memory or the stack. This module
+does not know kinds or fields.
 """
 
 from __future__ import annotations
@@ -28,7 +26,7 @@ _PLAIN_TAGS = {None, "!", "tag:yaml.org,2002:str", "tag:yaml.org,2002:map", "tag
 
 @dataclass(slots=True, eq=False)
 class Node:
-    """A scalar (neither items nor entries), a list or a mapping, and the offset at which it starts."""
+    """A list (`items`), a mapping (`entries`) or otherwise a scalar, and the offset at which it starts."""
 
     index: int
     scalar: Scalar = None
@@ -39,7 +37,7 @@ class Node:
     size: int = 1
 
     def value(self) -> object:
-        """The node as plain Python values."""
+        """The node as Python values."""
         if self.entries is not None:
             return {key: node.value() for key, (_, node) in self.entries.items()}
         if self.items is not None:
@@ -47,7 +45,7 @@ class Node:
         return self.scalar
 
     def step(self, step: str | int) -> tuple[Node, Node] | None:
-        """Key node and value node of an entry or item, if there is one."""
+        """The key node and the value node of an entry or item; None if there is no such entry or item."""
         if self.entries is not None and isinstance(step, str):
             return self.entries.get(step)
         if self.items is not None and isinstance(step, int) and 0 <= step < len(self.items):
@@ -70,7 +68,7 @@ class Node:
         return self.plain and self.scalar is None
 
     def walk(self, path: FieldPath = ()) -> Iterator[tuple[FieldPath, Node]]:
-        """Every node below, with its path; keys too, under the path of their value."""
+        """Every node below this one with its path. A key has the path of its value."""
         yield path, self
         for key, (key_node, node) in (self.entries or {}).items():
             yield (*path, key), key_node
@@ -81,7 +79,7 @@ class Node:
 
 @dataclass(slots=True)
 class _Frame:
-    """A list or mapping that is still open."""
+    """A list or mapping whose end the parser has not reached."""
 
     node: Node
     anchor: str | None
@@ -95,11 +93,11 @@ class _Frame:
 
 
 class _StopReadingError(Exception):
-    """The rest of the file cannot or must not be read; the problem is already in the list."""
+    """The rest of the file must not be read. The problem is already in the list."""
 
 
 class _Builder:
-    """Turns the parser's events into documents. One per file."""
+    """Builds the documents of one file from the parser's events."""
 
     __slots__ = ("anchors", "documents", "lines", "nodes", "problems", "stack")
 
@@ -112,12 +110,12 @@ class _Builder:
         self.nodes = 0
 
     def report(self, index: int, message: str, hint: str = "") -> None:
-        """Note a problem at an offset; its path is where the builder stands."""
+        """Add a problem at an offset. Its path is the path of the open lists and mappings."""
         path = tuple(step for frame in self.stack if (step := frame.step()) is not None)
         self.problems.append(Problem(path, message, hint, place=self.lines.place(index)))
 
     def take(self, event: yaml.Event) -> None:
-        """One event of the parser."""
+        """Handle one event of the parser."""
         index = event.start_mark.index if event.start_mark else 0
         match event:
             case yaml.ScalarEvent():
@@ -191,7 +189,7 @@ class _Builder:
         return node
 
     def add(self, node: Node, anchor: str | None) -> None:
-        """Put a finished node into the list or mapping that is open."""
+        """Add a finished node to the innermost open list or mapping."""
         if anchor is not None:
             self.anchors[anchor] = node
         if not self.stack:
@@ -222,14 +220,14 @@ class _Builder:
             first = self.lines.place(entries[written][0].index)
             self.report(
                 key.index,
-                f"the key {show(written)} stands here twice",
+                f"the key {show(written)} is repeated",
                 f"remove one; the first is on line {first.line}",
             )
         else:
             entries[written] = (key, node)
 
     def merge(self, frame: _Frame, node: Node) -> None:
-        """`<<: *defaults`: remember what to take over when the mapping is complete."""
+        """Handle `<<: *defaults`: its entries are added when the mapping is complete."""
         for source in node.items if node.items is not None else [node]:
             if source.entries is None:
                 self.report(source.index, "<< takes a mapping, or a list of mappings", "write <<: *name")
@@ -239,7 +237,7 @@ class _Builder:
 
 
 def parse_documents(lines: Lines) -> tuple[list[Node], list[Problem]]:
-    """Every document that could be read, and every problem in the form of the text."""
+    """Every document that could be read, and every problem of the YAML syntax."""
     builder = _Builder(lines)
     try:
         for event in yaml.parse(lines.text, Loader=_PARSER):

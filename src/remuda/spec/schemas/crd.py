@@ -1,12 +1,9 @@
-"""CustomResourceDefinitions: the schema of `schema`, in the narrower language of the Kubernetes API server.
+"""Renders CustomResourceDefinitions: the JSON Schema in the narrower language of the Kubernetes API server.
 
-Does: structural schema (no reference, const, union with null, numeric exclusive bound, property names or patterns),
-every size bounded so that the
-API server can afford the CEL rules, rules over several fields as CEL with our own messages.
-No default is written into stored objects: Remuda applies defaults when it reads, so that a better default reaches old
-objects too.
-Does not know: what a cluster does with an object.
-Called by: `remuda schema --crd` and scripts/generate.py.
+A structural schema has no references, `const`, unions with null, numeric exclusive bounds, property names or pattern
+properties. Every size is bounded, so that the cost of the CEL rules stays within the API server's budget. Rules over
+several fields become CEL with Remuda's messages. The schema has no defaults: Remuda applies defaults when it reads an
+object, so that a better default reaches old objects too. This module does not know what a cluster does with an object.
 """
 
 from __future__ import annotations
@@ -97,7 +94,7 @@ def _root(kind: Kind) -> Schema:
             "spec": convert(described["properties"]["spec"], spec_shape),
             "status": {
                 "type": "object",
-                "description": "What the operator found; never written by hand.",
+                "description": "The state that the operator observed. Only the operator writes it.",
                 "x-kubernetes-preserve-unknown-fields": True,
                 "properties": {
                     "replicas": {"type": "integer", "format": "int32"},
@@ -110,8 +107,8 @@ def _root(kind: Kind) -> Schema:
 
 
 def convert(schema: Schema, shape: type[Shape] | None = None) -> Schema:
-    """One node of the JSON Schema as a node of a structural schema. `shape` is the class it describes, if it is an
-    object of ours."""
+    """One node of the JSON Schema as a node of a structural schema. `shape` is the class of an object, if there is
+    one."""
     if _is_int_or_text(schema):
         return _int_or_text(schema)
     if "type" not in schema and "enum" not in schema:
@@ -134,7 +131,7 @@ def convert(schema: Schema, shape: type[Shape] | None = None) -> Schema:
 
 
 def _convert_object(schema: Schema, node: Schema, shape: type[Shape] | None) -> list[Schema]:
-    """Fields, or a map with bounded size; what only property names could say becomes CEL."""
+    """Convert the fields of an object, or a map with a bounded size. A pattern for names becomes a CEL rule."""
     if shape is not None and "properties" in schema:
         infos = {info.alias or name: info for name, info in shape.model_fields.items()}
         node["properties"] = {
@@ -159,7 +156,7 @@ def _convert_object(schema: Schema, node: Schema, shape: type[Shape] | None) -> 
 
 
 def _is_typed(value: Schema) -> bool:
-    """CEL sees maps only when the API server knows the type of their values."""
+    """Whether the values of a map have a type. CEL rules can read only such maps."""
     return "type" in value
 
 
@@ -173,7 +170,7 @@ def _convert_array(schema: Schema, node: Schema, shape: type[Shape] | None) -> N
 
 
 def _convert_bounds(schema: Schema, node: Schema) -> None:
-    """OpenAPI 3.0 says `minimum: 0, exclusiveMinimum: true` where JSON Schema says `exclusiveMinimum: 0`."""
+    """Write exclusive bounds as OpenAPI 3.0 does: `minimum: 0, exclusiveMinimum: true`."""
     for side in ("minimum", "maximum"):
         exclusive = "exclusive" + side.capitalize()
         if exclusive in schema:
@@ -200,7 +197,7 @@ def _int_or_text(schema: Schema) -> Schema:
 
 
 def _amount_rules(schema: Schema) -> list[Schema]:
-    """Bounds of durations and quantities."""
+    """The bounds of durations and quantities, as CEL rules."""
     rules = []
     duration = schema.get("type") == "string"
     for key, words, sign in (("x-at-least", "at least", ">="), ("x-at-most", "at most", "<=")):

@@ -1,9 +1,7 @@
-"""JSON Schema of each kind, for editors and for anything that checks a file before Remuda sees it.
+"""Renders the JSON Schema of each kind, for editors and other tools that check a file before Remuda reads it.
 
-Does: take what pydantic knows, resolve every reference, drop what is only Python's (null, titles), add the text of
-each field.
-Does not know: Kubernetes (`crd` goes on from here).
-Called by: `remuda schema` and scripts/generate.py.
+It starts from pydantic's schema, resolves every reference, drops null and titles, and adds the documentation of each
+field. It does not know Kubernetes.
 """
 
 from __future__ import annotations
@@ -26,7 +24,7 @@ BASE_URL = "https://remuda.dev/schema/"
 
 
 def json_schema(kind: Kind) -> Schema:
-    """The JSON Schema of a kind: self-contained, every object closed, every field described."""
+    """The JSON Schema of a kind. It has no references, every object is closed, and every field has a description."""
     shape = SHAPES[kind]
     schema = describe(shape)
     schema["required"] = [
@@ -41,7 +39,7 @@ def json_schema(kind: Kind) -> Schema:
 
 
 def describe(shape: type[Shape]) -> Schema:
-    """The schema of one shape, without what only a whole document has."""
+    """The schema of one class, without the parts that only a whole document has."""
     raw = shape.model_json_schema(by_alias=True, mode="validation")
     schema: Schema = _resolve(raw, raw.get("$defs", {}))
     schema.pop("$defs", None)
@@ -50,7 +48,7 @@ def describe(shape: type[Shape]) -> Schema:
 
 
 def _resolve(node: Any, definitions: Schema) -> Any:  # noqa: ANN401  JSON
-    """References replaced by what they refer to, null alternatives and titles dropped."""
+    """The schema with references resolved, and without null alternatives and titles."""
     if isinstance(node, list):
         return [_resolve(item, definitions) for item in node]
     if not isinstance(node, dict):
@@ -63,7 +61,7 @@ def _resolve(node: Any, definitions: Schema) -> Any:  # noqa: ANN401  JSON
 
 
 def _close_map(schema: Schema) -> Schema:
-    """A map whose names have a pattern: say so of the names, or names that do not match would be taken."""
+    """Move a pattern for the names of a map to `propertyNames`. Otherwise names that do not match would be accepted."""
     patterns = schema.pop("patternProperties", None)
     if not patterns:
         return schema
@@ -104,7 +102,7 @@ def _add_docs(schema: Schema, shape: type[Shape]) -> None:
 
 
 def _object_in(part: Schema) -> Schema:
-    """The object schema in a property: itself, its items, or its values."""
+    """The object schema of a property: the property itself, its items or its values."""
     if part.get("type") == "array":
         return part["items"]  # type: ignore[no-any-return]
     if isinstance(part.get("additionalProperties"), dict):
@@ -113,7 +111,7 @@ def _object_in(part: Schema) -> Schema:
 
 
 def shows_default(info: FieldInfo) -> bool:
-    """Whether a field has a default worth showing: a value, not a whole object, an empty list or nothing."""
+    """Whether the default of a field is shown: not if it is an object, an empty list or null."""
     if info.is_required():
         return False
     value = info.get_default(call_default_factory=True)
@@ -121,7 +119,7 @@ def shows_default(info: FieldInfo) -> bool:
 
 
 def write_value(value: object) -> object:
-    """A default as it is written in a file."""
+    """A default as a file would contain it."""
     if isinstance(value, tuple):
         return [write_value(item) for item in value]
     return getattr(value, "text", value)

@@ -61,7 +61,7 @@ def test_broken_rule_is_listed_beside_broken_fields():
         pytest.param(HEAD.replace("Model", "Gateway"), "f.yaml:2:7 kind: `Gateway` is not a kind of Remuda", id="kind"),
         pytest.param(HEAD.replace("v1alpha1", "v1"), "f.yaml:1:13 apiVersion: `remuda.dev/v1` is not known", id="api"),
         pytest.param("a:\n\tb: 1\n", "f.yaml:2:1 : not valid YAML: a tab cannot indent YAML", id="tab"),
-        pytest.param("a: 1\na: 2\n", "f.yaml:2:1 a: the key `a` stands here twice", id="duplicate key"),
+        pytest.param("a: 1\na: 2\n", "f.yaml:2:1 a: the key `a` is repeated", id="duplicate key"),
         pytest.param("a: *x\n", "f.yaml:1:4 a: *x is not defined above", id="unknown alias"),
         pytest.param("a: &x [*x]\n", "f.yaml:1:8 a[0]: *x contains itself", id="recursive alias"),
         pytest.param("no: 1\n", "f.yaml:1:1 no: the key `no` means false without quotes", id="key no"),
