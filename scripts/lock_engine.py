@@ -10,6 +10,21 @@ from pathlib import Path
 
 VERSION = "0.32.0"
 TORCH = "2.13.0"
+TORCH_CPU_SHA256 = {
+    "cp311-cp311-manylinux_2_28_aarch64": "84453b69508ec79902f899c5ed9495acb9e2bbe9fda5f1d5d6f19e3c3842e1a7",
+    "cp311-cp311-manylinux_2_28_x86_64": "6746dbcbeb526eb61330b76b41ff1b4eb848951103a892eeb080dfa2b264667b",
+    "cp312-cp312-manylinux_2_28_aarch64": "6f307c2c32d764ffc6ff6893b801fad6d4752f3e67966cb8abf1843427c02604",
+    "cp312-cp312-manylinux_2_28_x86_64": "4ca4a9394b0c771238a4f73590fdbbc4debad85ed0fa63d026ae1b085da7d6e2",
+    "cp313-cp313-manylinux_2_28_aarch64": "0b8f7d0423027ae8b90c7977c627f3379f325363a08224dffad9b4b2d684a83d",
+    "cp313-cp313-manylinux_2_28_x86_64": "3fbf9c9d1f3c10c2d59d04aca426dee9ccc6ceb32d255c61e93acc3b4f75fae6",
+    "cp314-cp314-manylinux_2_28_aarch64": "ca021f9eb2f8345c83fa03e3a04587308afb8df71bd472670b3ece00df58621c",
+    "cp314-cp314-manylinux_2_28_x86_64": "d20fa53ee744502fa4c69818a720b05ca0d37abd055d4f6e66cae155114bc691",
+}
+"""The Linux wheels of torch+cpu, which only PyTorch's own index has: https://download.pytorch.org/whl/cpu/torch/.
+
+x86-64: as in the lock files of several public projects. arm64: as in nixpkgs, torch/bin/binary-hashes.nix. When TORCH
+changes, copy the hashes from the index.
+"""
 PYTHON_MIN = "3.11"
 LOCKS = Path(__file__).parent.parent / "src/remuda/engine/install/locks"
 
@@ -34,8 +49,7 @@ VARIANTS: dict[str, tuple[str, tuple[str, ...]]] = {
 
 NOTES = {
     "cpu": (
-        "torch comes from PyTorch's CPU index (or a folder of wheels), which could not be reached to make this file:",
-        f"its line names the exact version, torch=={TORCH}+cpu, without hashes. Everything else is hash-locked.",
+        "torch comes from PyTorch's CPU index (or a folder of wheels). Its hashes stand in scripts/lock_engine.py.",
     ),
     "cpu-pypi": (
         "torch comes from PyPI: the CUDA build, with its libraries (2.6 GB more), which runs on a CPU as well.",
@@ -65,9 +79,16 @@ def lock(uv: str, variant: str) -> None:
     header += [f"#   override: {line}" for line in overrides]
     blocks = [block for block in split_blocks(done.stdout) if wanted(block)]
     if variant == "cpu":
-        blocks = [f"torch=={TORCH}+cpu" if block.startswith("torch==") else block for block in blocks]
+        blocks = [render_torch_cpu() if block.startswith("torch==") else block for block in blocks]
     (LOCKS / f"{VERSION}-{variant}.txt").write_text("\n".join([*header, *blocks]) + "\n")
     print(f"{variant}: {len(blocks)} packages")
+
+
+def render_torch_cpu() -> str:
+    """The requirement of torch+cpu with the hashes of its wheels."""
+    return " \\\n".join(
+        [f"torch=={TORCH}+cpu", *(f"    --hash=sha256:{digest}" for digest in sorted(TORCH_CPU_SHA256.values()))]
+    )
 
 
 def split_blocks(text: str) -> list[str]:

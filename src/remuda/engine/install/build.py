@@ -68,15 +68,14 @@ def _install_packages(target: Path, recipe: Recipe, progress: ProgressCallback, 
         file.write(lock)
         file.flush()
         arguments = ["pip", "install", "--no-config", "--python", str(target / "bin" / "python"), "--compile-bytecode"]
-        arguments += ["--no-deps", "--strict", "--requirement", file.name, *_sources(recipe, env)]
+        arguments += ["--no-deps", "--strict", "--require-hashes", "--requirement", file.name, *_sources(recipe, env)]
         run_uv(recipe.uv, arguments, watch.read, env | _index_environment(recipe, env))
 
 
 def _sources(recipe: Recipe, env: dict[str, str]) -> list[str]:
     """Where packages come from beyond the user's own index settings.
 
-    Best match over indexes is safe here: every package but torch is pinned by hash, and torch by a local version
-    (`+cpu`) that no public index can hold.
+    Best match over indexes is safe here, because every package is pinned by hash.
     """
     folder = find_wheel_folder(env, TORCH_BY_VERSION[recipe.version])
     found = ["--find-links", str(folder)] if folder else []

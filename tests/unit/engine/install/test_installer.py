@@ -1,6 +1,7 @@
 """Environments on disk, built by a stand-in for uv (the real one: tests/engine)."""
 
 import multiprocessing
+import re
 import shutil
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from remuda.engine.install import build, installer, variants
 from remuda.engine.install.installation import environment_path, python_version
 from remuda.engine.install.installer import find_installation, install_engine
 from remuda.engine.install.inventory import list_environments
+from remuda.engine.install.variants import VARIANTS
 from remuda.engine.status import Progress
 from remuda.machine.home import Home
 
@@ -41,9 +43,10 @@ def test_an_engine_is_built_once_and_found_afterwards(home):
     assert max(progress.done_bytes or 0 for progress in seen) == 500 * 1024**2
 
 
-def test_nothing_is_downloaded_without_hashes_except_what_has_none(home):
+def test_nothing_is_downloaded_without_hashes(home):
     install_engine(home, variant="cpu-pypi")
     call = (home.engines.parent.parent / "calls").read_text()
+    assert "--require-hashes" in call
     assert "--no-deps" in call
     assert "--compile-bytecode" in call
     assert "--index" not in call
@@ -137,14 +140,27 @@ def test_an_unknown_version_names_the_known_ones(home):
     assert "0.32.0" in caught.value.hint
 
 
-@pytest.mark.parametrize("variant", ["cpu", "cpu-pypi", "cuda"])
-def test_every_variant_has_a_lock_file_with_hashes(variant):
+def read_lock(variant):
+    """The requirements of a lock file in order: (package, its hashes); markers may list a package twice."""
     text = installer.lock_text("0.32.0", variant)
-    assert text is not None
-    names = [line for line in text.splitlines() if "==" in line and not line.startswith((" ", "#"))]
-    unhashed = [line for line in names if not line.endswith("\\")]
-    assert unhashed == (["torch==2.13.0+cpu"] if variant == "cpu" else [])
-    assert not any(line.startswith(("torchvision", "torchaudio", "torchcodec")) for line in names) or variant == "cuda"
+    requirements = re.sub(r" \\\n *", " ", re.sub(r"^#.*\n", "", text, flags=re.MULTILINE)).splitlines()
+    return [(line.split("==")[0], re.findall(r" --hash=sha256:([0-9a-f]{64})\b", line)) for line in requirements]
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_every_package_of_every_lock_file_has_a_hash(variant):
+    locked = read_lock(variant)
+    assert len(locked) >= 150
+    assert [name for name, hashes in locked if not hashes] == []
+
+
+def test_a_build_for_cpus_locks_one_torch_wheel_for_each_python_and_architecture():
+    assert len(set(dict(read_lock("cpu"))["torch"])) == len(variants.PYTHONS) * 2
+
+
+@pytest.mark.parametrize("variant", ["cpu", "cpu-pypi"])
+def test_a_build_for_cpus_leaves_out_companions_that_are_built_for_another_torch(variant):
+    assert not {"torchvision", "torchaudio", "torchcodec"} & dict(read_lock(variant)).keys()
 
 
 def test_the_address_of_a_mirror_is_not_in_the_arguments_everybody_sees(home, monkeypatch):
