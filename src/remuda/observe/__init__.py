@@ -1,7 +1,9 @@
-"""What can be seen of a running Remuda: metrics, logs, and the reference page of the metrics.
+"""Metrics and logs of every process of Remuda.
 
-metrics      every metric declared once, and the cheap counters behind them
-exposition   values to Prometheus text or OpenMetrics
-logs         JSON or human lines, secrets masked
-reference    docs/reference/metrics.md
+metrics      the declaration of every metric
+exposition   values as Prometheus text or OpenMetrics
+figures      values that another process counted
+process      CPU time, memory and file descriptors of this process
+logs         log lines and access lines, with secrets masked
+reference    the page docs/reference/metrics.md
 """

@@ -1,10 +1,8 @@
-"""A Snapshot as Prometheus text or as OpenMetrics, whichever the scraper asks for.
+"""Renders a Snapshot as Prometheus text or as OpenMetrics, whichever format the scraper asks for.
 
-Rendered here rather than through prometheus_client, which the tests hold it against: that library costs 15 MiB and
-70 ms of start, and five times the time per line, and a scrape must not stall a stream. For the same reason the result
-comes in pieces, one per metric: a caller with a thousand engines may let others run between two of them.
-
-It does not know who counted. Called by the gateway's /metrics.
+It does not use prometheus_client, which takes 15 MiB, 70 ms at start and five times as long per line. The tests compare
+both. The result comes in pieces, one per metric, so that a caller with a thousand engines can serve streams between two
+pieces. This module does not know who counted the values.
 """
 
 import math
@@ -18,14 +16,14 @@ TEXT = "text/plain; version=0.0.4; charset=utf-8"
 OPENMETRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8"
 
 LONGEST_LABEL = 128
-"""Characters of a label value; longer ones are cut. Model names come from files, and a file may hold anything."""
+"""Longest label value in characters. Longer values are cut, because model names come from files."""
 
 _ORDER: Mapping[Metric, int] = {metric: index for index, metric in enumerate(METRICS)}
 
 
 @dataclass(frozen=True, slots=True)
 class Exposition:
-    """An HTTP answer: its content type and the pieces of its body."""
+    """The content type of an answer, and the pieces of its body."""
 
     content_type: str
     pieces: Iterator[bytes]
@@ -35,14 +33,14 @@ class Exposition:
 
 
 def render_exposition(snapshot: Snapshot, accept: str = "") -> Exposition:
-    """The snapshot in the format that the `Accept` header prefers; every metric in it must be one of METRICS."""
+    """The snapshot in the format that the `Accept` header prefers. Its metrics must be declared in METRICS."""
     if accepts_openmetrics(accept):
         return Exposition(OPENMETRICS, _render_pieces(snapshot, openmetrics=True))
     return Exposition(TEXT, _render_pieces(snapshot, openmetrics=False))
 
 
 def accepts_openmetrics(accept: str) -> bool:
-    """Whether OpenMetrics 1.0.0 is asked for: named in the header, and not weighed below plain text."""
+    """Whether the header asks for OpenMetrics 1.0.0 with at least the weight of plain text."""
     weights = {"application/openmetrics-text": 0.0, "text/plain": 0.0}
     for choice in accept.split(","):
         kind, *parameters = (part.strip().lower() for part in choice.split(";"))
@@ -114,12 +112,12 @@ def _render_histogram(metric: Metric, series: Mapping[Labels, float | HistogramC
 
 @lru_cache(maxsize=16_384)
 def _render_labels(names: Labels, values: Labels) -> str:
-    """What stands between the braces. Remembered: most series are there again in the next scrape."""
+    """The text between the braces. It is cached, because most series appear in the next scrape again."""
     return ",".join([f'{name}="{_escape(value)}"' for name, value in zip(names, values, strict=True)])
 
 
 def _escape(value: str) -> str:
-    """Cut, and escaped as both formats want it; lone surrogates (from undecodable bytes) become `?`."""
+    """The value, cut and escaped as both formats require. Lone surrogates, from undecodable bytes, become `?`."""
     cut = value if len(value) <= LONGEST_LABEL else value[: LONGEST_LABEL - 1] + "…"
     safe = cut.encode("utf-8", "replace").decode()
     return safe.replace("\\", "\\\\").replace("\n", "\\n").replace('"', '\\"')

@@ -1,10 +1,8 @@
-"""Logs: one line an event, for people or as JSON; at most one line a request; no prompt text; secrets masked.
+"""Formats log lines for people or as JSON, with secrets masked. Logs never contain prompts or answers.
 
-The ordinary `logging` module carries what happens now and then. The access log has a path of its own, because a
-LogRecord costs more than the request it would tell of: the gateway fills an `Access` and an `AccessLog` turns it into
-bytes, written some dozens at a time.
-
-It does not know which events there are. `configure_logging` is called once by each process, at its start.
+Ordinary events use the `logging` module. The access log does not, because a LogRecord costs more than the request that
+it describes: the gateway fills an `Access`, and `AccessLog` writes many of them as bytes at once. This module does not
+know which events exist.
 """
 
 import json
@@ -22,18 +20,18 @@ LogFormat = Literal["human", "json"]
 
 
 def configure_logging(log_format: LogFormat, level: str, stream: IO[str]) -> None:
-    """Send everything this process logs to `stream`, replacing what was configured before."""
+    """Send all log lines of this process to `stream`, in place of any earlier configuration."""
     handler = logging.StreamHandler(stream)
     handler.setFormatter(JsonFormatter() if log_format == "json" else HumanFormatter())
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
 
 
 _CONTROL = {code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0))} | {9: "\t"}
-"""Written out, so that what a client sent can neither begin a line of its own nor move the terminal's cursor."""
+"""Escapes for control characters, so that text from a client can neither start a line nor move the cursor."""
 
 
 class HumanFormatter(logging.Formatter):
-    """`12:04:31 warning remuda.gateway: message` in local time, a traceback below it where there is one."""
+    """Formats `12:04:31 warning remuda.gateway: message` in local time, followed by a traceback if there is one."""
 
     def format(self, record: logging.LogRecord) -> str:
         clock = time.strftime("%H:%M:%S", time.localtime(record.created))
@@ -43,7 +41,7 @@ class HumanFormatter(logging.Formatter):
 
 
 class JsonFormatter(logging.Formatter):
-    """One object a line: time, level, logger, message, and `error` with the traceback where there is one."""
+    """Formats one JSON object per line: time, level, logger, message, and `error` with a traceback if there is one."""
 
     def format(self, record: logging.LogRecord) -> str:
         fields = {
@@ -64,23 +62,23 @@ def _traceback(formatter: logging.Formatter, record: logging.LogRecord) -> str:
 
 
 def _utc(unix_s: float) -> str:
-    """RFC 3339 with milliseconds."""
+    """A time in UTC as in RFC 3339, with milliseconds."""
     whole = int(unix_s)
     return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(whole))}.{int((unix_s - whole) * 1000):03d}Z"
 
 
 class Access(msgspec.Struct, omit_defaults=True):
-    """One request, when it has ended. No prompt, no answer, no address of an engine, no key."""
+    """One request that has ended. It holds no prompt, no answer, no address of an engine and no key."""
 
     time: str
-    """Filled in by AccessLog."""
+    """Time of the line. AccessLog sets it."""
     request: str
-    """The request id; the only field a client can choose."""
+    """The request id, the only field that a client can choose."""
     route: str
     model: str
     outcome: str
     status: int
-    """What the client got; 0 when it left before the answer began."""
+    """Status that the client received; 0 if it left before the answer began."""
     duration_ms: float
     first_byte_ms: float | None = None
     endpoint: str = ""
@@ -100,7 +98,7 @@ FLUSH_BYTES = 32_768
 
 
 class AccessLog:
-    """Access lines, gathered and written together: by size, or when the caller's tick calls `flush`."""
+    """Collects access lines and writes them together: when they reach FLUSH_BYTES, or when `flush` is called."""
 
     __slots__ = ("_clock", "_encode", "_lines", "_second", "_second_text", "_size", "_write")
 
@@ -114,7 +112,7 @@ class AccessLog:
         self._second_text = ""
 
     def add(self, access: Access, unix_s: float) -> None:
-        """One ended request. Sets `access.time`, and masks and cuts the request id."""
+        """Add the line of one request. Sets `access.time`, and masks and cuts the request id."""
         second = int(unix_s)
         if second != self._second:
             self._second = second
@@ -129,7 +127,7 @@ class AccessLog:
             self.flush()
 
     def flush(self) -> None:
-        """Write what was gathered."""
+        """Write the collected lines."""
         if self._lines:
             lines, self._lines, self._size = self._lines, [], 0
             self._write(b"".join(lines))

@@ -1,11 +1,9 @@
-"""Every metric Remuda exposes, declared once: name, kind, unit, labels, help. Nothing else may be exposed.
+"""The declaration of every metric that Remuda exposes: name, kind, unit, labels and help.
 
-Conventions (prometheus.io/docs/practices/naming): base units in the name, `_total` on counters, `_info` on facts.
-Every label is bounded, and LABELS says by what: an unknown model is counted as `unknown`, never by the name a client
-sent. docs/reference/metrics.md is rendered from here (reference.py), the dashboards and alerts too.
-
-It does not know who counts. The gateway and the fleet keep plain dicts and `HistogramCounts`, and hand them to
-exposition.py as a Snapshot.
+Names follow prometheus.io/docs/practices/naming: base units in the name, `_total` for counters, `_info` for facts.
+Every label is bounded, and LABELS states the bound. An unknown model is counted as `unknown`, never under the name that
+a client sent. The page docs/reference/metrics.md is rendered from these declarations. This module does not know who
+counts: a counting process keeps dicts and `HistogramCounts` and passes them on as a Snapshot.
 """
 
 from bisect import bisect_left
@@ -17,12 +15,12 @@ Kind = Literal["counter", "gauge", "histogram", "info"]
 Source = Literal["gateway", "fleet", "process"]
 
 UNKNOWN = "unknown"
-"""Label value of a request that named no model or route we serve."""
+"""Label value of a request whose model or route is not served."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Metric:
-    """One metric. `name` is what is scraped; `unit` is the part of it that names the unit; `source` is who counts."""
+    """One metric. `unit` is the part of `name` that states the unit; `source` is the process that counts."""
 
     name: str
     kind: Kind
@@ -34,20 +32,20 @@ class Metric:
 
     @property
     def family(self) -> str:
-        """The name without the suffix that its kind implies, as OpenMetrics writes it in TYPE."""
+        """The name without the suffix of its kind, as OpenMetrics writes it in TYPE lines."""
         suffix = {"counter": "_total", "info": "_info"}.get(self.kind, "")
         return self.name.removesuffix(suffix)
 
 
 class HistogramCounts:
-    """The counts of one histogram series; `observe` costs a bisection."""
+    """The counts of one histogram series. `observe` costs one bisection."""
 
     __slots__ = ("bounds", "counts", "sum")
 
     def __init__(self, bounds: tuple[float, ...]) -> None:
         self.bounds = bounds
         self.counts = [0] * (len(bounds) + 1)
-        """Per bucket, not cumulated; the last one is everything above the last bound."""
+        """Counts per bucket, not cumulated. The last one counts values above the last bound."""
         self.sum = 0.0
 
     def observe(self, value: float) -> None:
@@ -59,41 +57,45 @@ Labels = tuple[str, ...]
 """Label values, in the order of `Metric.labels`."""
 
 Snapshot = Mapping[Metric, Mapping[Labels, float | HistogramCounts]]
-"""What is exposed at one moment. An `info` has the value 1."""
+"""All values of one moment. An `info` metric has the value 1."""
 
 LABELS: Mapping[str, str] = {
     "model": "Name of the model in its file; `unknown` when a request named none that is served.",
     "route": "Name of the route (`chat`, `completions`, `embeddings`, …); `unknown` outside the allow-list.",
     "outcome": "How the request ended: one of the outcomes in the errors reference.",
     "endpoint": "The engine's id (`qwen-0`); never its address.",
-    "phase": "How far the failed try had come: `connect` or `sent`.",
-    "state": "One series per state; 1 in the current one, 0 in the others.",
-    "reason": "Why, from a fixed list.",
+    "phase": "Phase in which the attempt failed: `connect` or `sent`.",
+    "state": "There is one series per state: 1 for the current state and 0 for the others.",
+    "reason": "The reason, from a fixed list.",
     "replica": "The engine's number within its model, from 0.",
     "version": "Version of Remuda, or of vLLM for an engine.",
     "python": "Version of Python.",
 }
-"""What each label means and what bounds it."""
+"""The meaning and the bound of each label."""
 
 FIRST_BYTE_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
-"""A cached answer on a GPU takes milliseconds, a long prompt on a CPU a minute; an SLO needs edges at 0.25-2.5 s."""
+"""Upper bounds. A cached answer on a GPU takes milliseconds and a long prompt on a CPU a minute. Objectives for the
+first token usually lie between 0.25 and 2.5 s."""
 
 DURATION_BUCKETS_S = (0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0, 300.0, 600.0)
-"""10 s is the latency the autoscaler is told to keep by default, so it is an edge."""
+"""Upper bounds. 10 s is one of them, because it is the default latency target of the autoscaler."""
 
 PER_TOKEN_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.02, 0.03, 0.04, 0.05, 0.075, 0.1, 0.15, 0.25, 0.5, 1.0)
-"""People read about 5 tokens a second, and notice above 0.1 s a token."""
+"""Upper bounds. People read about 5 tokens per second and notice more than 0.1 s per token."""
 
 # --- requests -----------------------------------------------------------------------------------------------------
 
 REQUESTS = Metric(
     "remuda_requests_total",
     "counter",
-    "Requests that ended, each counted once under the one outcome it had.",
+    "Requests that ended. Each is counted once, under its one outcome.",
     ("model", "route", "outcome"),
 )
 REQUESTS_IN_FLIGHT = Metric(
-    "remuda_requests_in_flight", "gauge", "Requests accepted and not ended, the waiting ones included.", ("model",)
+    "remuda_requests_in_flight",
+    "gauge",
+    "Accepted requests that have not ended, including those that wait.",
+    ("model",),
 )
 TIME_TO_FIRST_BYTE = Metric(
     "remuda_time_to_first_byte_seconds",
@@ -114,19 +116,23 @@ REQUEST_DURATION = Metric(
 TIME_PER_TOKEN = Metric(
     "remuda_time_per_output_token_seconds",
     "histogram",
-    "Mean time between the tokens of one streamed answer: (last event - first event) / (events - 1). One observation "
-    "per stream.",
+    "Mean time between the events of one streamed answer: (last event - first event) / (events - 1). There is one "
+    "observation per stream.",
     ("model",),
     "seconds",
     buckets=PER_TOKEN_BUCKETS_S,
 )
 PROMPT_TOKENS = Metric(
-    "remuda_prompt_tokens_total", "counter", "Prompt tokens, from the usage that engines stated.", ("model",), "tokens"
+    "remuda_prompt_tokens_total",
+    "counter",
+    "Prompt tokens, as stated in the `usage` of engines' answers.",
+    ("model",),
+    "tokens",
 )
 GENERATED_TOKENS = Metric(
     "remuda_generated_tokens_total",
     "counter",
-    "Generated tokens, from the usage that engines stated.",
+    "Generated tokens, as stated in the `usage` of engines' answers.",
     ("model",),
     "tokens",
 )
@@ -136,19 +142,21 @@ RESPONSE_BYTES = Metric(
     "remuda_response_bytes_total", "counter", "Bytes of response bodies relayed from engines.", ("model",), "bytes"
 )
 RETRIES = Metric(
-    "remuda_retries_total", "counter", "Tries repeated on another engine, by how far the failed one had come.",
+    "remuda_retries_total",
+    "counter",
+    "Attempts that were repeated on another engine, by the phase in which the first one failed.",
     ("model", "phase"),
-)  # fmt: skip
+)
 RETRIES_DENIED = Metric(
     "remuda_retries_denied_total",
     "counter",
-    "Retries that were allowed by their phase, but not by the retry budget.",
+    "Retries that the phase allowed but the retry budget did not.",
     ("model",),
 )
 AUTHENTICATION_FAILURES = Metric(
     "remuda_authentication_failures_total",
     "counter",
-    "Requests refused for their API key: missing, malformed, unknown, expired or disabled.",
+    "Requests that were refused because their API key was missing, malformed, unknown, expired or disabled.",
     ("reason",),
 )
 
@@ -161,22 +169,29 @@ ENDPOINT_STATE = Metric(
     ("model", "endpoint", "state"),
 )
 ENDPOINT_EJECTIONS = Metric(
-    "remuda_endpoint_ejections_total", "counter", "Times an engine was ejected for its faults.", ("model", "endpoint")
+    "remuda_endpoint_ejections_total",
+    "counter",
+    "Number of times that an engine was ejected because of its failures.",
+    ("model", "endpoint"),
 )
 ENDPOINT_REQUESTS_IN_FLIGHT = Metric(
-    "remuda_endpoint_requests_in_flight", "gauge", "Requests an engine is working on for us.", ("model", "endpoint")
+    "remuda_endpoint_requests_in_flight",
+    "gauge",
+    "Requests that this gateway has sent to an engine and that have not ended.",
+    ("model", "endpoint"),
 )
 ENDPOINT_WAITING_TOKENS = Metric(
     "remuda_endpoint_waiting_tokens",
     "gauge",
-    "Prompt tokens (estimated) sent to an engine whose answer has not begun.",
+    "Estimated prompt tokens of requests that were sent to an engine and whose answers have not begun.",
     ("model", "endpoint"),
     "tokens",
 )
 ENDPOINT_SPEED = Metric(
     "remuda_endpoint_prefill_tokens_per_second",
     "gauge",
-    "Measured speed the choice of an engine goes by, in estimated prompt tokens; 0 = not measured yet.",
+    "Measured prefill speed in estimated prompt tokens, by which the gateway chooses an engine; 0 before the first "
+    "measurement.",
     ("model", "endpoint"),
     "tokens_per_second",
 )
@@ -184,7 +199,10 @@ ENDPOINT_CONNECTIONS = Metric(
     "remuda_endpoint_connections", "gauge", "Open connections to an engine, idle ones included.", ("model", "endpoint")
 )
 MODEL_READY = Metric(
-    "remuda_model_ready", "gauge", "1 while at least one engine of the model may be picked, else 0.", ("model",)
+    "remuda_model_ready",
+    "gauge",
+    "1 while at least one engine of the model can take requests, otherwise 0.",
+    ("model",),
 )
 
 # --- the gateway process ------------------------------------------------------------------------------------------
@@ -196,12 +214,14 @@ CLIENT_CONNECTIONS_OPENED = Metric(
 CLIENT_CONNECTIONS_REFUSED = Metric(
     "remuda_client_connections_refused_total",
     "counter",
-    "Client connections closed at once because the limit of connections was reached.",
+    "Client connections that were closed at once because the limit of connections was reached.",
 )
 TABLE_GENERATION = Metric(
-    "remuda_table_generation", "gauge", "Number of the table of models, engines and keys in use; grows by one a change."
+    "remuda_table_generation",
+    "gauge",
+    "Number of the table of models, engines and keys in use. It grows by one with each change.",
 )
-BUILD = Metric("remuda_build_info", "info", "Version of the gateway; the value is always 1.", ("version", "python"))
+BUILD = Metric("remuda_build_info", "info", "Version of the gateway. The value is always 1.", ("version", "python"))
 
 # --- engines, as the fleet sees them ------------------------------------------------------------------------------
 
@@ -213,17 +233,17 @@ ENGINE_STATE = Metric(
 ENGINE_INFO = Metric(
     "remuda_engine_info",
     "info",
-    "Version of vLLM in an engine; the value is always 1.",
+    "Version of vLLM in an engine. The value is always 1.",
     ("model", "replica", "version"),
     source="fleet",
 )
 ENGINE_RESTARTS = Metric(
-    "remuda_engine_restarts_total", "counter", "Times an engine was started again.", _REPLICA, source="fleet"
+    "remuda_engine_restarts_total", "counter", "Number of times that an engine was restarted.", _REPLICA, source="fleet"
 )
 ENGINE_RUNNING = Metric(
     "remuda_engine_requests_running",
     "gauge",
-    "Requests in the engine's batch: its batch size.",
+    "Requests in the engine's current batch.",
     _REPLICA,
     source="fleet",
 )
@@ -250,14 +270,14 @@ ENGINE_GENERATED_TOKENS = Metric(
 ENGINE_PREEMPTIONS = Metric(
     "remuda_engine_preemptions_total",
     "counter",
-    "Requests thrown out of the batch for want of KV cache, to be computed again.",
+    "Requests that were removed from the batch because the KV cache was full, and that are computed again.",
     _REPLICA,
     source="fleet",
 )
 ENGINE_PREFIX_QUERIES = Metric(
     "remuda_engine_prefix_cache_queries_tokens_total",
     "counter",
-    "Prompt tokens looked up in the prefix cache.",
+    "Prompt tokens that were looked up in the prefix cache.",
     _REPLICA,
     "tokens",
     "fleet",
@@ -265,7 +285,7 @@ ENGINE_PREFIX_QUERIES = Metric(
 ENGINE_PREFIX_HITS = Metric(
     "remuda_engine_prefix_cache_hits_tokens_total",
     "counter",
-    "Prompt tokens found in the prefix cache.",
+    "Prompt tokens that were found in the prefix cache.",
     _REPLICA,
     "tokens",
     "fleet",
@@ -285,7 +305,9 @@ PROCESS_START = Metric(
     "process_start_time_seconds", "gauge", "Start of the process, in Unix time.", unit="seconds", source="process"
 )
 PROCESS_OPEN_FDS = Metric("process_open_fds", "gauge", "Open file descriptors.", source="process")
-PROCESS_MAX_FDS = Metric("process_max_fds", "gauge", "Most file descriptors it may open.", source="process")
+PROCESS_MAX_FDS = Metric(
+    "process_max_fds", "gauge", "Most file descriptors that the process may open.", source="process"
+)
 
 METRICS: tuple[Metric, ...] = tuple(value for value in list(globals().values()) if isinstance(value, Metric))
-"""All of them, in the order they are declared."""
+"""All metrics, in the order of their declarations."""

@@ -1,6 +1,6 @@
-"""The figures of this process every Prometheus client exposes: processor time, memory, file descriptors.
+"""The metrics of this process that every Prometheus client exposes: CPU time, memory and file descriptors.
 
-Read from /proc; where there is none (not Linux), nothing is reported. Called by the gateway at each scrape.
+They are read from /proc. Without /proc, which only Linux has, there are none.
 """
 
 import os
@@ -12,14 +12,14 @@ from remuda.observe.metrics import Labels, Metric
 
 
 def read_process(proc: Path = Path("/proc")) -> dict[Metric, dict[Labels, float]]:
-    """A snapshot of this process."""
+    """The current values of this process."""
     try:
         stat = (proc / "self/stat").read_text()
         boot_s = _read_boot_s((proc / "stat").read_text())
         open_fds = _count_fds(proc / "self/fd")
     except OSError:
         return {}
-    # The command name, in brackets, may hold anything; the numbered fields follow it (proc(5): utime is field 14).
+    # The command name, in brackets, may contain any character. The numbered fields follow it (proc(5): utime is 14).
     fields = stat.rpartition(")")[2].split()
     tick_s = 1.0 / os.sysconf("SC_CLK_TCK")
     values = {
@@ -38,5 +38,5 @@ def _read_boot_s(stat: str) -> float:
 
 
 def _count_fds(folder: Path) -> int:
-    """Linux 6.2 and later state the count as the folder's size; listing 10,000 names would take milliseconds."""
+    """The number of open files. Linux 6.2 and later states it as the folder's size, which is faster than a listing."""
     return folder.stat().st_size or len(list(folder.iterdir()))

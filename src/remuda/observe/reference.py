@@ -1,32 +1,32 @@
-"""The reference page of the metrics, rendered from their declarations (docs/reference/metrics.md)."""
+"""Renders the reference page of the metrics, docs/reference/metrics.md, from their declarations."""
 
 from remuda.observe.metrics import LABELS, METRICS, Metric
 
 _PARTS = {
-    "gateway": ("The gateway", "Served by every gateway on `/metrics`."),
+    "gateway": ("The gateway", "Every gateway serves these on `/metrics`."),
     "fleet": (
         "Engines",
         (
-            "Read every few seconds by the fleet (`remuda up`) from each engine it runs, and served on its gateway's "
-            "`/metrics`. An engine that is gone vanishes; one that does not answer keeps its figures for some seconds "
-            "only. Latencies per model are the gateway's own, above; vLLM's histograms stay on the engine's own page "
-            "(`vllm:*`). Engines that run elsewhere (`endpoints:`, so all those of `remuda gateway FILE`) are not read "
-            "by Remuda: let Prometheus scrape them beside it."
+            "The fleet (`remuda up`) reads these every few seconds from each engine it runs, and its gateway serves "
+            "them on `/metrics`. The series of an engine disappear when it ends, and some seconds after it stops answering. "
+            "Latencies per model are the gateway's, above. vLLM's own histograms (`vllm:*`) stay on the engine's own "
+            "page. Remuda does not read engines that it did not start (`endpoints:`, as with `remuda gateway FILE`): "
+            "let Prometheus scrape these directly."
         ),
     ),
-    "process": ("The process", "As every Prometheus client exposes them."),
+    "process": ("The process", "Every Prometheus client exposes these."),
 }
 
 
 def render_metrics_page() -> str:
-    """The page, as Markdown."""
+    """The page as Markdown."""
     lines = [
         "# Metrics",
         "",
         "<!-- generated from src/remuda/observe/metrics.py: do not edit -->",
         "",
         "`GET /metrics` answers in the Prometheus text format, or in OpenMetrics 1.0.0 when the scraper asks for it.",
-        "Units are base units and stand in the name. Every label is bounded; nothing a client sends becomes a label.",
+        "Names state base units. Every label is bounded: no text that a client sends becomes a label.",
     ]
     for source, (title, about) in _PARTS.items():
         chosen = [metric for metric in METRICS if metric.source == source]

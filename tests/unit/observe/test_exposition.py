@@ -109,7 +109,7 @@ def test_text_of_a_counter_and_a_histogram():
     first_byte = next(m for m in METRICS if m.name == metric.name)
     snapshot = {first_byte: {("a",): counts}, metrics.REQUESTS: {("a", "chat", "completed"): 3}}
     assert render_exposition(snapshot).body().decode().splitlines() == [
-        "# HELP remuda_requests_total Requests that ended, each counted once under the one outcome it had.",
+        "# HELP remuda_requests_total Requests that ended. Each is counted once, under its one outcome.",
         "# TYPE remuda_requests_total counter",
         'remuda_requests_total{model="a",route="chat",outcome="completed"} 3',
         f"# HELP remuda_time_to_first_byte_seconds {first_byte.help}",
