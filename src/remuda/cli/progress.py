@@ -48,7 +48,6 @@ class View:
     def __init__(self) -> None:
         self._began_s = time.monotonic()
         self._live = LiveSteps() if output.is_terminal(sys.stderr) else PlainSteps()
-        self._detached = False
 
     def show(self, event: events.AnyEvent) -> None:
         """Show one event."""

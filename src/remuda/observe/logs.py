@@ -88,7 +88,6 @@ class Access(msgspec.Struct, omit_defaults=True):
     events: int = 0
     prompt_tokens: int | None = None
     generated_tokens: int | None = None
-    trace: str = ""
 
 
 LONGEST_REQUEST_ID = 128

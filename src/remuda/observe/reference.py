@@ -8,7 +8,8 @@ _PARTS = {
         "Engines",
         (
             "The fleet (`remuda up`) reads these every few seconds from each engine it runs, and its gateway serves "
-            "them on `/metrics`. The series of an engine disappear when it ends, and some seconds after it stops answering. "
+            "them on `/metrics`. The series of an engine disappear when it ends, or some seconds after it stops "
+            "answering. "
             "Latencies per model are the gateway's, above. vLLM's own histograms (`vllm:*`) stay on the engine's own "
             "page. Remuda does not read engines that it did not start (`endpoints:`, as with `remuda gateway FILE`): "
             "let Prometheus scrape these directly."

@@ -7,8 +7,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from remuda.spec import Bytes, Cores, Duration, parse_bytes, parse_cores, parse_duration
-from remuda.spec.documents.quantity import hint_amount
+from remuda.spec.documents.quantity import (
+    Bytes,
+    Cores,
+    Duration,
+    hint_amount,
+    parse_bytes,
+    parse_cores,
+    parse_duration,
+)
 
 
 @pytest.mark.parametrize(

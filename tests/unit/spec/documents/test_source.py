@@ -6,8 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from remuda.spec import SCHEMES, Source, SourceError, parse_source
-from remuda.spec.documents.source import SOURCE_PATTERN
+from remuda.spec.documents.source import SCHEMES, SOURCE_PATTERN, Source, SourceError, parse_source
 
 DIGEST = "sha256:" + "0" * 64
 

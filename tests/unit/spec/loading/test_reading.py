@@ -138,7 +138,9 @@ def test_place_of_a_field_that_was_left_out_is_the_nearest_above():
     model = loaded.models[0]
     assert str(loaded.place(model, ("spec", "engine", "dtype"))) == "f.yaml:7:12"
     assert str(loaded.place(model, ("spec", "engine", "blockSize"))) == "f.yaml:7:5"
-    assert loaded.place(model.model_copy(update={"metadata": spec.Metadata(name="x")}), ()) is None
+    assert (
+        loaded.place(model.model_copy(update={"metadata": model.metadata.model_copy(update={"name": "x"})}), ()) is None
+    )
 
 
 def test_secret_is_refused_wherever_it_stands_and_never_shown():
