@@ -1,29 +1,41 @@
-"""`remuda gateway`: examples/existing-engines.yaml over engines that already run."""
+"""`remuda gateway` in front of engines that already run."""
 
+import contextlib
 import re
 import signal
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 from tests.product.driving import GONE_S, REMUDA, ROOT, Machine, until
 
 EXAMPLE = ROOT / "examples" / "existing-engines.yaml"
+TWO_MODELS = """
+apiVersion: remuda.dev/v1alpha1
+kind: Model
+metadata: {{name: talker}}
+spec:
+  aliases: [gpt-4o-mini]
+  capabilities: [chat]
+  endpoints: [{{url: "http://{0}", model: remuda-demo}}]
+---
+apiVersion: remuda.dev/v1alpha1
+kind: Model
+metadata: {{name: coder}}
+spec:
+  capabilities: [completion, code, chat]
+  endpoints: [{{url: "http://{1}", model: remuda-demo}}]
+"""
+"""One model on each of two engines, which know it by another name."""
 
 
-@pytest.fixture
-def gateway(busy_machine: Machine, tmp_path: Path) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
-    """The example, with the addresses and the model of engines that are really there."""
-    text = EXAMPLE.read_text()
-    engines = busy_machine.status()["engines"]
-    for url, engine in zip(re.findall(r"https?://[^\s,}]+", text), engines, strict=False):
-        text = text.replace(url, f"http://{engine['address']}")
-    text = re.sub(r"(?m)^(\s*(?:- )?model:).*$", rf"\1 {engines[0]['model']}", text)
-    path = tmp_path / "existing.yaml"
-    path.write_text(text)
-    log = tmp_path / "gateway.log"
-    environment = {**busy_machine.env, "SECOND_ENGINE_KEY": "any"}
+@contextlib.contextmanager
+def serving(machine: Machine, path: Path) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
+    """A gateway for the file at `path`, and its address."""
+    log = path.with_suffix(".log")
+    environment = {**machine.env, "SECOND_ENGINE_KEY": "any"}
     with log.open("wb") as errors:
         process = subprocess.Popen([*REMUDA, "gateway", str(path), "--port", "0"], env=environment, stderr=errors)
     try:
@@ -35,6 +47,20 @@ def gateway(busy_machine: Machine, tmp_path: Path) -> Iterator[tuple[subprocess.
         process.wait()
 
 
+@pytest.fixture
+def gateway(busy_machine: Machine, tmp_path: Path) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
+    """The example, with the addresses and the model of the engines that run here."""
+    text = EXAMPLE.read_text()
+    engines = busy_machine.status()["engines"]
+    for url, engine in zip(re.findall(r"https?://[^\s,}]+", text), engines, strict=False):
+        text = text.replace(url, f"http://{engine['address']}")
+    text = re.sub(r"(?m)^(\s*(?:- )?model:).*$", rf"\1 {engines[0]['model']}", text)
+    path = tmp_path / "existing.yaml"
+    path.write_text(text)
+    with serving(busy_machine, path) as found:
+        yield found
+
+
 def test_engines_that_already_run_are_served(
     busy_machine: Machine, gateway: tuple[subprocess.Popen[bytes], str]
 ) -> None:
@@ -44,6 +70,58 @@ def test_engines_that_already_run_are_served(
     assert asked.out.strip()
     process.send_signal(signal.SIGINT)
     assert process.wait(GONE_S) == 0
+
+
+@pytest.fixture(scope="module")
+def two_models(busy_machine: Machine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a gateway for TWO_MODELS."""
+    path = tmp_path_factory.mktemp("two") / "models.yaml"
+    path.write_text(TWO_MODELS.format(*(engine["address"] for engine in busy_machine.status()["engines"])))
+    with serving(busy_machine, path) as (_, url):
+        yield url
+
+
+CHAT = {"messages": [{"role": "user", "content": "What is vLLM?"}], "max_tokens": 4}
+COMPLETION = {"prompt": "Once", "max_tokens": 4}
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "headers", "engine"),
+    [
+        pytest.param("chat/completions", {**CHAT, "model": "talker"}, {}, "talker-0", id="name"),
+        pytest.param("chat/completions", {**CHAT, "model": "gpt-4o-mini"}, {}, "talker-0", id="alias"),
+        pytest.param("chat/completions", {**CHAT, "model": "coder"}, {}, "coder-0", id="other name"),
+    ],
+)
+@pytest.mark.req("G1.by-name", level="run", on="vLLM")
+def test_a_request_reaches_the_model_it_names(
+    two_models: str, path: str, body: dict[str, object], headers: dict[str, str], engine: str
+) -> None:
+    answer = httpx.post(f"{two_models}/v1/{path}", json=body, headers=headers, timeout=60, trust_env=False)
+    assert (answer.status_code, answer.headers["x-remuda-engine"]) == (200, engine), answer.text
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "headers", "engine"),
+    [
+        pytest.param("completions", COMPLETION, {}, "coder-0", id="completion"),
+        pytest.param("chat/completions", CHAT, {"x-remuda-capability": "code"}, "coder-0", id="code"),
+    ],
+)
+@pytest.mark.req("G1.by-capability", level="run", on="vLLM")
+def test_a_request_that_names_no_model_reaches_one_that_can_do_it(
+    two_models: str, path: str, body: dict[str, object], headers: dict[str, str], engine: str
+) -> None:
+    answer = httpx.post(f"{two_models}/v1/{path}", json=body, headers=headers, timeout=60, trust_env=False)
+    assert (answer.status_code, answer.headers["x-remuda-engine"]) == (200, engine), answer.text
+
+
+@pytest.mark.req("G1.no-fit", level="run", on="vLLM")
+def test_when_no_model_fits_those_that_were_considered_are_named(two_models: str) -> None:
+    answer = httpx.post(f"{two_models}/v1/embeddings", json={"input": "text"}, trust_env=False)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (503, "no_fitting_model")
+    assert "coder" in answer.json()["error"]["message"]
+    assert "talker" in answer.json()["error"]["message"]
 
 
 def test_model_without_engines_is_explained(busy_machine: Machine) -> None:
