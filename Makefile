@@ -1,8 +1,9 @@
-# make up     install what is missing, start vLLM with the demo model, answer once, keep serving until Ctrl-C
+# make up     install what is missing, start vLLM with the demo model, answer once, serve until Ctrl-C
+#             (another port: make up ARGS="--port 8081"; other tests only: make test ARGS=tests/unit)
 # make test   install what is missing, run every test (real vLLM on the CPU included) in two processes
 # make check  format, lint, types, structure, generated files
-# make bench  the data path beside its rivals, and real engines: a quarter of an hour (needs gcc and nginx; see benchmarks/README.md)
-# make wheel  dist/remuda-*.whl with the gateway compiled (needs a C compiler and Python's headers)
+# make bench  measure the data path beside other gateways, a quarter of an hour (needs gcc, nginx; see benchmarks/README.md)
+# make wheel  build dist/remuda-*.whl with a compiled gateway (needs a C compiler and Python's headers)
 # make gen    rewrite the generated files
 
 SHELL := /bin/bash
@@ -18,12 +19,12 @@ PROCESSES ?= 2
 REMUDA := .venv/bin/remuda
 
 help:
-	@sed -n 's/^# \(make .*\)/\1/p' Makefile
+	@sed -n 's/^# \(make .*\|  .*\)/\1/p' Makefile
 
-# The locked environment. uv repairs a half-made one by itself; a copy that is up to date costs 50 ms.
+# The locked environment. uv completes a half-made one; checking a complete one takes 50 ms.
 env:
 	@uv="$$($(PYTHON) scripts/get_uv.py)"
-	# Compiled once here, or every command would compile again where Python may not write.
+	# Packages are compiled once here. Otherwise each command would do so when Python may not write byte code.
 	UV_COMPILE_BYTECODE=1 "$$uv" sync --locked --quiet || {
 	  echo "error: the project environment .venv could not be installed" >&2
 	  echo "hint: the reason is above; check the network, the disk (300 MB) and that .venv is yours, then run it again" >&2
@@ -31,11 +32,11 @@ env:
 	}
 
 up: env
-	@exec $(REMUDA) up examples/laptop.yaml
+	@exec $(REMUDA) up examples/laptop.yaml $(ARGS)
 
 test: env
 	@$(REMUDA) engine install
-	exec .venv/bin/pytest --numprocesses $(PROCESSES) --dist loadgroup $(ARGS)
+	exec .venv/bin/pytest --numprocesses $(PROCESSES) $(ARGS)
 
 check: env
 	@PATH="$(CURDIR)/.venv/bin:$$PATH"

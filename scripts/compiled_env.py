@@ -1,9 +1,10 @@
-"""An environment with the compiled gateway in it; prints its Python. Made once per version of the sources.
+"""Make an environment with the compiled gateway, and print the path of its Python.
 
     python scripts/compiled_env.py            # under build/, for the Python that runs this
 
-The wheel that `make wheel` builds, installed as users install it, beside everything the lock file names, so that tests
-and benchmarks run on it. Needs a C compiler and Python's headers, and says so. Called by benchmarks and by a test.
+The environment holds the wheel that `make wheel` builds, installed as users install it, and everything that the lock
+file names, so tests and benchmarks can run in it. It is made once for each state of the sources. Without a C compiler
+or Python's headers, CannotCompileError says what is missing.
 """
 
 import fcntl
@@ -20,15 +21,15 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 KEPT = ROOT / "build" / "compiled-env"
 UNUSED_S = 3600.0
-"""Longer than any test or benchmark takes."""
+"""An environment that nobody asked for during this time is in use by no test or benchmark."""
 
 
 class CannotCompileError(Exception):
-    """What is missing on this machine."""
+    """This machine lacks something that compiling needs."""
 
 
 class BuildFailedError(Exception):
-    """Everything is here, and still it did not work: a bug."""
+    """The build failed although the machine has everything it needs: a fault in the sources."""
 
 
 def require_compiler() -> None:
@@ -40,11 +41,11 @@ def require_compiler() -> None:
 
 
 def make_environment() -> Path:
-    """The environment's Python."""
+    """The Python of the environment for the sources as they are now."""
     require_compiler()
     KEPT.mkdir(parents=True, exist_ok=True)
     with (KEPT / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # tests and benchmarks may want it at the same time
+        fcntl.flock(lock, fcntl.LOCK_EX)  # two processes may ask at the same time
         return _make_environment(KEPT / fingerprint())
 
 
@@ -60,12 +61,12 @@ def _make_environment(folder: Path) -> Path:
         wheel = build_wheel(uv, python, KEPT / "dist")
         install = [uv, "pip", "install", "--quiet", "--no-deps", "--python", str(python), str(wheel)]
         subprocess.run(install, check=True, cwd=ROOT, env=env)
-    (folder / "complete").touch()  # when it was last asked for
+    (folder / "complete").touch()  # its time says when somebody last asked
     return python
 
 
 def _remove_unused() -> None:
-    """What half a build left, and environments of other sources on which nothing can be running any more."""
+    """Delete half-made environments, and those of other sources that nobody has asked for lately."""
     for folder in [path for path in KEPT.iterdir() if path.is_dir()]:
         complete = folder / "complete"
         if not complete.exists() or time.time() - complete.stat().st_mtime > UNUSED_S:
@@ -73,10 +74,10 @@ def _remove_unused() -> None:
 
 
 def build_wheel(uv: str, python: Path, out: Path) -> Path:
-    """The compiled wheel, built with what the environment of `python` has."""
+    """Build the compiled wheel with the packages in the environment of `python`."""
     command = [uv, "build", "--wheel", "--no-build-isolation", "--python", str(python), "-o", str(out)]
     env = {**os.environ, "REMUDA_COMPILE": "1", "VIRTUAL_ENV": str(python.parents[1])}
-    env.pop("PYTHONPATH", None)  # a second way to the sources is one too many for mypy
+    env.pop("PYTHONPATH", None)  # mypy refuses sources that it can reach by two paths
     done = subprocess.run(command, check=False, cwd=ROOT, env=env, capture_output=True, text=True)
     if done.returncode:
         raise BuildFailedError(f"the wheel could not be built:\n{done.stdout}{done.stderr}")
@@ -85,7 +86,7 @@ def build_wheel(uv: str, python: Path, out: Path) -> Path:
 
 
 def fingerprint() -> str:
-    """Changes with the sources, what they are built with, and this Python."""
+    """A digest of the sources, of what they are built with, and of this Python."""
     digest = hashlib.sha256(f"{sys.version} {sys.executable}".encode())
     for file in _inputs():
         digest.update(f"{file.relative_to(ROOT)}\0".encode() + file.read_bytes())

@@ -1,8 +1,7 @@
 #!/usr/bin/env python3
-"""Rewrites every generated file, or (--check) says which ones are out of date.
+"""Rewrite every generated file, or with `--check` name those that are out of date.
 
-One row per file: where it is, and the function that says what belongs in it. Add a row; nothing else needs to know.
-Called by `make gen` and `make check`.
+`list_files` has one row for each file: its path and the function that renders it. A new generated file is a new row.
 """
 
 import argparse
@@ -34,12 +33,12 @@ def render_crd(kind: str) -> str:
 
 
 def copy_example(name: str) -> str:
-    """What ships inside the package must be what people read in examples/."""
+    """The text of an example. The package ships a copy, which must not differ."""
     return (ROOT / "examples" / name).read_text(encoding="utf-8")
 
 
 def list_files() -> Iterator[tuple[str, Callable[[], str]]]:
-    """Every generated file: path below the repository, and what renders it."""
+    """Each generated file: its path below the repository and the function that renders it."""
     yield "docs/reference/model-file.md", render_reference
     yield "docs/reference/metrics.md", render_metrics_page
     yield "docs/reference/errors.md", render_errors_page

@@ -1,7 +1,7 @@
-"""Print the path of a Prometheus: the one on PATH, or Debian's, unpacked into .tools/ without being installed.
+"""Print the path of a Prometheus: the one on PATH, or Debian's, unpacked into .tools/.
 
-Tests scrape with it. Needs no root: the package is fetched by apt and only unpacked, so no service is started. Standard
-library only. Exits with 3 where there is no apt, which is no fault of anything.
+apt fetches the package and dpkg-deb unpacks it. Nothing is installed, so this needs no root and starts no service. The
+exit status is 3 on a machine without apt.
 """
 
 import shutil
@@ -16,14 +16,14 @@ NO_APT = 3
 
 
 def find() -> Path | None:
-    """One that is here already."""
+    """The path of a Prometheus that this machine already has."""
     there = shutil.which("prometheus")
     unpacked = UNPACKED / "usr" / "bin" / "prometheus"
     return Path(there) if there else unpacked if unpacked.exists() else None
 
 
 def fetch_package(folder: Path) -> Path:
-    """Debian's package, in `folder`; with package lists of our own where the system has none."""
+    """Fetch Debian's package into `folder`, with package lists in `folder` when the system has none."""
     if _apt(["download", "prometheus"], folder) != 0:
         lists, cache = folder / "lists", folder / "cache"
         (lists / "partial").mkdir(parents=True)
@@ -50,7 +50,7 @@ def main() -> int:
             return NO_APT
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
-            folder.chmod(0o755)  # apt downloads as a user of its own
+            folder.chmod(0o755)  # apt downloads as the user _apt
             package = fetch_package(folder)
             subprocess.run(["dpkg-deb", "-x", str(package), str(folder / "unpacked")], check=True)
             TOOLS.mkdir(exist_ok=True)

@@ -1,7 +1,8 @@
 """Print the path of a usable uv; install the pinned one into .tools/ when there is none.
 
-Called by the Makefile before anything else exists, so: standard library only. Order: $REMUDA_UV, uv on PATH, .tools/,
-pip (which knows the user's index and proxies), and last a plain download from the package index, checked by hash.
+The Makefile runs this before anything is installed, so it uses the standard library only. It takes the first uv that
+runs: $REMUDA_UV, uv on PATH, the one in .tools/. Otherwise it fetches the pinned version, by pip, which knows the
+user's index and proxies, or else straight from the package index. It checks the file by its hash either way.
 """
 
 import hashlib
@@ -48,7 +49,7 @@ def works(uv: str) -> bool:
 
 
 def wheel_from_pip(folder: Path) -> Path | None:
-    """Let pip fetch the wheel; None when pip is missing or cannot (the caller has a second way)."""
+    """Let pip fetch the wheel; None when pip is missing or fails."""
     digest = SHA256[platform.machine()]
     wanted = folder / "uv.txt"
     wanted.write_text(f"uv=={VERSION} --hash=sha256:{digest}\n")
@@ -68,7 +69,7 @@ def wheel_from_pip(folder: Path) -> Path | None:
 
 
 def wheel_from_index(folder: Path) -> Path:
-    """Fetch the wheel named by its hash from the package index's page (PEP 503: every link carries `#sha256=`)."""
+    """Fetch the wheel with our hash from the package index; each link of its page ends with `#sha256=…` (PEP 503)."""
     index = os.environ.get("UV_DEFAULT_INDEX") or os.environ.get("PIP_INDEX_URL") or "https://pypi.org/simple"
     page = f"{index.rstrip('/')}/uv/"
     with urllib.request.urlopen(urllib.request.Request(page, headers={"Accept": "text/html"}), timeout=30) as answer:
@@ -86,7 +87,7 @@ def wheel_from_index(folder: Path) -> Path:
 
 
 def install() -> Path:
-    """Put the pinned uv into .tools/uv-VERSION/uv; safe when two starts do it at once (the rename is atomic)."""
+    """Put the pinned uv into .tools/uv-VERSION/uv. Two processes may do so at once: the last rename wins."""
     home = TOOLS / f"uv-{VERSION}"
     home.mkdir(parents=True, exist_ok=True)
     say(f"Installing uv {VERSION} (the package installer, 25 MB) into .tools/")
@@ -107,7 +108,7 @@ def install() -> Path:
 
 
 def main() -> None:
-    if sys.version_info < (3, 11):  # noqa: UP036 - this file is what runs on an old Python and must say so
+    if sys.version_info < (3, 11):  # noqa: UP036 - an old Python runs this file and gets this message
         fail(
             f"Python {platform.python_version()} is too old",
             "install Python 3.11 or newer and put it first on PATH",

@@ -1,7 +1,8 @@
-"""Make the lock files of the engine's own environment: `python scripts/lock_engine.py [uv]`.
+"""Write the lock files of the engine's environment: `python scripts/lock_engine.py [uv]`.
 
-One file per variant in src/remuda/engine/install/locks, with every file's hash, valid for all Python versions that vLLM
-takes and for x86-64 and arm64 Linux. Run it when the engine's version changes, then run tests/engine.
+It writes one file for each variant into src/remuda/engine/install/locks. A file names each package with its hashes, for
+all Python versions that vLLM supports, on x86-64 and arm64 Linux. Run it when the engine's version changes, and
+tests/engine after it.
 """
 
 import subprocess
@@ -29,8 +30,12 @@ PYTHON_MIN = "3.11"
 LOCKS = Path(__file__).parent.parent / "src/remuda/engine/install/locks"
 
 NEVER = "; sys_platform == 'never'"
-BROKEN_ON_CPU = ("torchvision", "torchaudio", "torchcodec")  # PyPI builds them for another torch: `import vllm` fails
-NOT_NEEDED_ON_CPU = ("triton",)  # a gigabyte; vLLM falls back to its C++ kernels
+BROKEN_ON_CPU = (
+    "torchvision",
+    "torchaudio",
+    "torchcodec",
+)  # PyPI's builds are for another torch and break `import vllm`
+NOT_NEEDED_ON_CPU = ("triton",)  # it takes a gigabyte; without it vLLM uses its C++ kernels
 CUDA_LIBRARIES = (
     "cuda-bindings",
     "cuda-pathfinder",
@@ -92,7 +97,7 @@ def render_torch_cpu() -> str:
 
 
 def split_blocks(text: str) -> list[str]:
-    """One block per requirement: its line and its hash lines."""
+    """The text as blocks: the line of a requirement with its hash lines."""
     blocks: list[str] = []
     for line in text.splitlines():
         if line.startswith((" ", "\t")):
@@ -103,7 +108,7 @@ def split_blocks(text: str) -> list[str]:
 
 
 def wanted(block: str) -> bool:
-    """Drop what can never be installed on Linux."""
+    """Whether Linux can install the requirement of a block."""
     line = block.partition("\n")[0]
     return "== 'never'" not in line and "sys_platform == 'win32'" not in line and "== 'emscripten'" not in line
 

@@ -1,7 +1,7 @@
-"""Print the flags of a vLLM's API server, one per line: `ENGINE/bin/python scripts/read_flags.py`.
+"""Print the flags of vLLM's API server, one per line: `ENGINE/bin/python scripts/read_flags.py`.
 
-Runs under the engine's own interpreter, and belongs into src/remuda/vllm/flags/VERSION.txt (tests/engine compares).
-What each kind takes is in src/remuda/vllm/flags.py.
+The engine's own interpreter runs this. Its output belongs in src/remuda/vllm/flags/VERSION.txt, and a test compares the
+two. src/remuda/vllm/flags.py says what each kind of flag takes.
 """
 
 import argparse
@@ -24,13 +24,13 @@ KINDS = {
 
 
 def main() -> None:
-    """Every flag, by name."""
+    """Print all flags in the order of their names."""
     lines = [line for action in make_arg_parser(FlexibleArgumentParser())._actions for line in describe(action)]  # noqa: SLF001
     print("\n".join([HEAD, *sorted(lines)]))
 
 
 def describe(action: argparse.Action) -> list[str]:
-    """One line for each long name; a switch's negative form is no flag of its own."""
+    """One line for each long name. The negative form of a switch gets none."""
     if isinstance(action, argparse._HelpAction):  # noqa: SLF001
         return []
     switch = isinstance(action, argparse.BooleanOptionalAction)
@@ -43,18 +43,18 @@ def describe(action: argparse.Action) -> list[str]:
 
 
 def folds(action: argparse.Action) -> bool:
-    """Whether its choices may be written in capitals and with dashes."""
+    """Whether vLLM takes its choices in capitals and with dashes, too."""
     names = [choice for choice in action.choices or () if isinstance(choice, str)]
     return bool(names) and callable(action.type) and all(action.type(bend(name)) == name for name in names)
 
 
 def bend(name: str) -> str:
-    """The same name as some write it."""
+    """A name in capitals and with dashes."""
     return name.upper().replace("_", "-")
 
 
 def describe_type(kind: object) -> str:
-    """What a value is parsed by, looked for inside vLLM's own wrappers (`optional_type`, `parse_type`)."""
+    """The kind of a value by the function that parses it, which vLLM may wrap in `optional_type` or `parse_type`."""
     name = getattr(kind, "__name__", "")
     if name in {"_optional_type", "_parse_type"}:
         cells = getattr(kind, "__closure__", ())

@@ -5,7 +5,6 @@ also fails when a proof did not run or when sources changed meanwhile, and write
 `make check` reads. scripts/features.py decides what is a proof; this module only tells it the outcomes.
 """
 
-import re
 import resource
 import signal
 from pathlib import Path
@@ -31,14 +30,23 @@ resource.setrlimit(resource.RLIMIT_NOFILE, (_most, _most))
 
 SEVERITY = ("passed", "skipped", "failed")
 
+WITHOUT_FLEET = {f"tests/product/test_{name}.py" for name in ("compiled", "lifecycle", "make_up")}
+SLOW = ("tests/product/", "tests/engine/")
+"""Folders whose tests wait for engines."""
+
 
 def pytest_configure(config: pytest.Config) -> None:
     if not hasattr(config, "workerinput"):  # xdist's workers send their reports to the process that started them
         config.pluginmanager.register(Record(config), "remuda-record")
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    check_marks(items)
+    if hasattr(config, "workerinput"):  # fast tests fill the gaps that the slow ones leave at the end
+        items.sort(key=lambda item: not item.nodeid.startswith(SLOW))
+
+
+def check_marks(items: list[pytest.Item]) -> None:
     """Refuse a mark that scripts/features.py cannot see, or that states no level."""
     seen: dict[Path, set[tuple[str, str, str | None, str | None]]] = {}
     for item in items:
@@ -57,9 +65,27 @@ def test_of(nodeid: str) -> str:
     return nodeid.partition("[")[0]
 
 
-def without_group(nodeid: str) -> str:
-    """A node id without the group that `--dist loadgroup` appends; the conftest.py of a folder names its groups."""
-    return re.sub(r"@engine-[\w-]+$", "", nodeid)
+def pytest_xdist_make_scheduler(config: pytest.Config, log):
+    """Give each process whole groups of tests, in the order of collection."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByGroup(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return group_of(nodeid)
+
+    config.option.loadscopereorder = False
+    return ByGroup(config, log)
+
+
+def group_of(nodeid: str) -> str:
+    """The tests that must run in one process, because they share something that takes long to make.
+
+    A file is a group. The files of tests/product share a fleet, but for those whose tests start fleets of their own.
+    """
+    file = nodeid.partition("::")[0]
+    if not file.startswith("tests/product/"):
+        return file
+    return {"tests/product/test_lifecycle.py": nodeid}.get(file, file if file in WITHOUT_FLEET else "the fleet")
 
 
 class Record:
@@ -77,8 +103,8 @@ class Record:
             self.results.commit = features.name_commit()
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        test = without_group(report.nodeid)
-        self.results.tests[test] = max(self.results.tests.get(test, "passed"), report.outcome, key=SEVERITY.index)
+        worst = max(self.results.tests.get(report.nodeid, "passed"), report.outcome, key=SEVERITY.index)
+        self.results.tests[report.nodeid] = worst
 
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         if self.idle or session.exitstatus not in {pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED}:

@@ -23,15 +23,10 @@ DEMO = Path(engine_package.__file__).parent / "demo"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Let every test here wait for engines, and keep the tests that share an engine in one process of xdist.
-
-    Tests of one module share engines, and so do all tests that use the fixture `shared`.
-    """
+    """Every test here may wait for engines to start; all share one event loop, so that engines can be shared."""
     for item in items:
         if Path(__file__).parent in item.path.parents:
             item.add_marker(pytest.mark.timeout(600), append=False)
-            group = "shared" if "shared" in getattr(item, "fixturenames", ()) else item.path.stem.removeprefix("test_")
-            item.add_marker(pytest.mark.xdist_group(f"engine-{group}"))
 
 
 @pytest.fixture(scope="session")

@@ -4,29 +4,30 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.conftest import group_of
 from tests.product.driving import READY_S, TWO_ENGINES, Machine
 
 from remuda.engine.install.installer import install_engine
 from remuda.machine.home import Home
 
 
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Let every test here wait for engines, and put the tests that share a fleet into one group.
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let every test here wait for engines.
 
-    Alone, a process runs the tests of other folders first, because they are fast, and the shared fleet last, so that
-    it does not take time from engines that start. With several processes, the slow tests come first.
+    The tests that share a fleet come last, so that it does not take time from engines that other tests start.
     """
     ours = [item for item in items if Path(__file__).parent in item.path.parents]
-    others = [item for item in items if item not in ours]
     for item in ours:
         item.add_marker(pytest.mark.timeout(600), append=False)
-        if _uses_fleet(item):
-            item.add_marker(pytest.mark.xdist_group("engine-fleet"))
-    ours.sort(key=_uses_fleet)
-    items[:] = ours + others if hasattr(config, "workerinput") else others + ours
+        if uses_fleet(item) and group_of(item.nodeid) != "the fleet":
+            raise pytest.UsageError(
+                f"{item.nodeid} uses the shared fleet: tests/conftest.py must not list it as one that does not"
+            )
+    ours.sort(key=uses_fleet)
+    items[:] = [item for item in items if item not in ours] + ours
 
 
-def _uses_fleet(item: pytest.Item) -> bool:
+def uses_fleet(item: pytest.Item) -> bool:
     return "busy_machine" in getattr(item, "fixturenames", ())
 
 

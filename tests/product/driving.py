@@ -1,4 +1,4 @@
-"""Drive the product as a user does: its command line, a terminal, signals. And see whether anything was left behind."""
+"""Use the product as a person does, by its command line, a terminal and signals, and find what it leaves behind."""
 
 import contextlib
 import json
@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -24,7 +24,7 @@ ROOT = Path(__file__).resolve().parents[2]
 LAPTOP = ROOT / "examples" / "laptop.yaml"
 TWO_ENGINES = ROOT / "examples" / "two-engines.yaml"
 REMUDA = (sys.executable, "-m", "remuda")
-READY_S = 240.0  # two engines on two cores that have much else to do
+READY_S = 240.0  # two engines start at once on two busy cores
 GONE_S = 20.0
 POLL_S = 0.05
 
@@ -32,7 +32,7 @@ Found = TypeVar("Found")
 
 
 def until(look: Callable[[], Found], deadline_s: float, what: str) -> Found:
-    """The first true answer of `look`."""
+    """Call `look` until its answer is true, and return that answer."""
     end_s = time.monotonic() + deadline_s
     while not (found := look()):
         assert time.monotonic() < end_s, f"not within {deadline_s:g} s: {what}"
@@ -41,7 +41,7 @@ def until(look: Callable[[], Found], deadline_s: float, what: str) -> Found:
 
 
 class Machine:
-    """One REMUDA_HOME and the command line on it."""
+    """A REMUDA_HOME of its own, and the command line that uses it."""
 
     def __init__(self, home: Path, engines: Path) -> None:
         self.home = home
@@ -60,13 +60,17 @@ class Machine:
         )
         return Done(done.returncode, done.stdout, done.stderr)
 
+    def open_terminal(self, *arguments: str) -> "Terminal":
+        """Run one command in a terminal."""
+        return Terminal([*REMUDA, *arguments], self.env)
+
     def status(self) -> dict[str, Any]:
-        """What `remuda status --json` prints, without starting a process: it is polled."""
+        """What `remuda status --json` prints. Tests poll this, so it starts no process."""
         found: dict[str, Any] = msgspec.to_builtins(control.ask_status(self.home / "state"))
         return found
 
     def processes(self) -> set[ProcessId]:
-        """Everything the running fleet consists of, down to the engines' own children."""
+        """All processes of the running fleet, including the children of its engines."""
         record = json.loads((self.home / "state" / "fleet.json").read_text())
         return family_of(record["pid"])
 
@@ -98,36 +102,37 @@ def family_of(pid: int) -> set[ProcessId]:
 
 
 def wait_until_gone(family: set[ProcessId]) -> None:
-    """Every one of them must end; a family of one was no fleet."""
-    assert len(family) >= 4, "supervisor, gateway, vLLM's server and its core"
+    """Wait until all processes of a fleet have ended."""
+    assert len(family) >= 4, "a fleet has a supervisor, a gateway, vLLM's server and its core"
     until(lambda: not [one for one in family if is_alive(one)], GONE_S, f"all of {family} gone")
 
 
 def kill(pid: int) -> None:
-    """As roughly as it gets."""
+    """End a process by SIGKILL."""
     os.kill(pid, signal.SIGKILL)
 
 
 def suspend(pid: int) -> None:
-    """Alive, and never going on: what a process that hangs looks like from outside."""
+    """Stop a process by SIGSTOP. From outside it looks like a process that hangs."""
     os.kill(pid, signal.SIGSTOP)
 
 
 class Terminal:
     """A command in a pseudo-terminal of its own, as in front of a person."""
 
-    def __init__(self, machine: Machine, *arguments: str) -> None:
+    def __init__(self, command: Sequence[str], env: Mapping[str, str], folder: Path = ROOT) -> None:
         self.pid, self._master = pty.fork()
         if self.pid == 0:
-            # As from a shell in front of a person, whatever started the tests: `nohup` and `&` leave these ignored.
+            # `nohup` and `&` ignore these signals, and child processes inherit that. A person's shell does not.
             for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
                 signal.signal(number, signal.SIG_DFL)
-            os.execve(sys.executable, [*REMUDA, *arguments], {**machine.env, "TERM": "xterm", "COLUMNS": "100"})
+            os.chdir(folder)
+            os.execvpe(command[0], list(command), {**env, "TERM": "xterm", "COLUMNS": "100"})
         self.seen = ""
         self._status: int | None = None
 
     def read_until(self, pattern: str, deadline_s: float) -> re.Match[str]:
-        """Read until `pattern` was shown."""
+        """Read until the terminal shows `pattern`."""
 
         def look() -> re.Match[str] | None:
             self._read()
@@ -137,11 +142,11 @@ class Terminal:
             return until(look, deadline_s, f"{pattern!r} in the terminal")  # type: ignore[return-value]
 
     def press(self, keys: bytes) -> None:
-        """Type."""
+        """Type keys."""
         os.write(self._master, keys)
 
     def wait(self, deadline_s: float) -> int:
-        """Its exit status."""
+        """Wait for the end of the command and return its exit status."""
 
         def look() -> bool:
             self._read()
@@ -156,7 +161,7 @@ class Terminal:
         return self._status
 
     def hang_up(self) -> None:
-        """Close the terminal's window."""
+        """Close the terminal, as closing its window does."""
         os.close(self._master)
         self._master = -1
 
@@ -179,7 +184,7 @@ class Terminal:
             raise
 
     def close(self) -> None:
-        """Whatever happened: nothing stays."""
+        """End the command if it still runs, and close the terminal."""
         if self._status is None:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self.pid, signal.SIGKILL)

@@ -1,4 +1,4 @@
-"""The gateway as its wheel has it: compiled from the same sources, it passes the same tests."""
+"""The gateway that is compiled into the wheel passes the tests of the gateway."""
 
 import subprocess
 
@@ -15,7 +15,7 @@ def test_compiled_gateway_passes_the_gateways_tests():
         pytest.skip(f"the compiled gateway was NOT tested: {problem}")
     look = "import remuda.gateway.serving.relay as r; print(r.__file__)"
     assert subprocess.check_output([python, "-P", "-c", look], text=True, cwd=ROOT).strip().endswith(".so")
-    # What mypyc makes of `await` throws in the old way, which Python 3.12 and later frown upon.
+    # mypyc compiles `await` to a call of throw() with three arguments, and Python 3.12 warns about that.
     ignored = "ignore:the (type, exc, tb) signature of throw:DeprecationWarning"
     done = subprocess.run(
         [python, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-o", "pythonpath=.", "-W", ignored, "tests/gateway"],

@@ -1,4 +1,4 @@
-"""The demo model answers, through the whole product, as its card says."""
+"""The demo model answers held-out questions through the whole product as often as its model card says."""
 
 import re
 import subprocess

@@ -1,4 +1,4 @@
-"""A page that shows a command is tested: every command, snippet and file in the pages a user reads is run."""
+"""Every command, snippet and file in the pages for users is run."""
 
 import os
 import re
@@ -13,27 +13,52 @@ from tests.product.driving import ROOT, Machine
 
 from remuda import spec
 
-PAGES = ("README.md", "docs/quickstart.md", "benchmarks/README.md")
+PAGES = sorted(
+    path.relative_to(ROOT).as_posix()
+    for path in (ROOT / "README.md", ROOT / "benchmarks" / "README.md", *(ROOT / "docs").rglob("*.md"))
+    if "designs" not in path.parts  # a record tells what was true when it was written
+)
+MENTIONED_IN = [*PAGES, "CHANGELOG.md", *(f"examples/{path.name}" for path in (ROOT / "examples").iterdir())]
 FENCE = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
-RUN_ELSEWHERE = ("up", "down")
-"""`remuda up` and `down` are what test_lifecycle.py is about; here the words must be right."""
+MENTION = re.compile(r"(?<!`)`((?:make|remuda|python -m) [^`]+)`(?!`)")
+"""A command inside a sentence or a table."""
+INSTEAD = {"up": ("--dry-run",), "down": ("--help",)}
+"""A fleet of its own for these two is started and stopped in test_lifecycle.py."""
+PLACEHOLDERS = {"FILE", "MODEL", "…"}
 
 
-def blocks(language: str) -> Iterator[tuple[str, str]]:
+def blocks(*languages: str) -> Iterator[tuple[str, str]]:
     for page in PAGES:
         for found in FENCE.finditer((ROOT / page).read_text()):
-            if found[1] == language:
+            if found[1] in languages:
                 yield page, found[2]
 
 
+def read_commands(text: str) -> Iterator[list[str]]:
+    """The commands of a block: continued lines joined, comments dropped; with prompts, only the lines behind one."""
+    lines = text.replace("\\\n", " ").splitlines()
+    prompts = [line.removeprefix("$ ") for line in lines if line.startswith("$ ")]
+    for line in prompts or lines:
+        if words := shlex.split(line, comments=True):
+            yield words
+
+
 def commands() -> list[pytest.param]:
-    """Every command of every `sh` block, once; continued lines joined, comments dropped."""
+    """Each command of the blocks for a shell, once."""
     seen = {}
-    for page, text in blocks("sh"):
-        for line in text.replace("\\\n", " ").splitlines():
-            words = shlex.split(line, comments=True)
-            if words:
-                seen.setdefault(tuple(words), f"{page}: {shlex.join(words)[:60]}")
+    for page, text in blocks("sh", "console"):
+        for words in read_commands(text):
+            seen.setdefault(tuple(words), f"{page}: {shlex.join(words)[:60]}")
+    return [pytest.param(words, id=name) for words, name in seen.items()]
+
+
+def mentions(program: str) -> list[pytest.param]:
+    """Each command of a program that stands inside a sentence, once."""
+    seen = {}
+    for page in MENTIONED_IN:
+        for text in MENTION.findall((ROOT / page).read_text()):
+            if text.startswith(f"{program} ") and not PLACEHOLDERS & set(text.split()):
+                seen.setdefault(tuple(shlex.split(text)), f"{page}: {text}")
     return [pytest.param(words, id=name) for words, name in seen.items()]
 
 
@@ -58,18 +83,29 @@ def test_each_documented_curl_answers(words, busy_machine, url):
 
 @pytest.mark.parametrize("words", [p for p in commands() if p.values[0][0] == "remuda"])
 def test_each_documented_remuda_command_works(words, busy_machine, machine):
-    # Keys made on the serving machine would close it to the other tests.
+    # A key that is made on the shared machine would close it to the other tests.
     where = machine if words[1] == "tenant" else busy_machine
     if words[:3] == ("remuda", "tenant", "list"):
         run(["remuda", "tenant", "create", "someone"], where)
-    done = run([words[0], words[1], "--help"] if words[1] in RUN_ELSEWHERE else list(words), where)
+    done = run([*words, *INSTEAD.get(words[1], ())], where)
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize("words", [p for p in commands() if p.values[0][0] == "make"])
+@pytest.mark.parametrize("words", [p for p in commands() if p.values[0][0] == "make"] + mentions("make"))
 def test_each_documented_make_target_exists(words):
     done = subprocess.run([*words, "-n"], cwd=ROOT, text=True, capture_output=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("words", mentions("remuda") + mentions("python -m"))
+def test_each_mentioned_command_has_its_options(words):
+    program = [sys.executable, "-m", "remuda"] if words[0] == "remuda" else [sys.executable, *words[1:3]]
+    rest = words[1:] if words[0] == "remuda" else words[3:]
+    names = [word for word in rest if re.fullmatch(r"[a-z]+", word)]
+    done = subprocess.run([*program, *names, "--help"], cwd=ROOT, text=True, capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr
+    options = {word.partition("=")[0] for word in rest if word.startswith("-")}
+    assert options <= set(re.findall(r"(?<![\w-])--?[a-z][a-z-]*", done.stdout))
 
 
 def test_no_documented_command_is_left_out():

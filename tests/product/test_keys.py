@@ -1,4 +1,4 @@
-"""`remuda tenant` works on a fleet that runs: a key is asked for as soon as there is one; revoking it opens nothing."""
+"""`remuda tenant` on a running fleet: the first key closes the gateway, and revoking the key does not open it again."""
 
 import contextlib
 from collections.abc import Callable
@@ -38,7 +38,7 @@ def test_keys_come_and_go_while_the_fleet_serves(busy_machine: Machine, url: str
 
 
 def ask_if_up(ask: Callable[[], int]) -> int:
-    """0 while nobody listens."""
+    """Ask; 0 while nobody listens."""
     with contextlib.suppress(httpx.ConnectError):
         return ask()
     return 0

@@ -1,4 +1,4 @@
-"""`remuda up` from the first line to the last process: in a terminal, detached, killed."""
+"""`remuda up` from its start to its end: in a terminal, in the background, killed."""
 
 import json
 import os
@@ -34,7 +34,7 @@ SILENCE_S = HeartbeatMonitor().patience_s
 
 @pytest.fixture
 def terminal(machine: Machine) -> Iterator[Terminal]:
-    shown = Terminal(machine, "up", "--port", "0", str(LAPTOP))
+    shown = machine.open_terminal("up", "--port", "0", str(LAPTOP))
     yield shown
     shown.close()
 
@@ -85,7 +85,7 @@ def test_ctrl_c_while_starting_leaves_nothing(machine: Machine, terminal: Termin
 
 
 def test_detached_life(machine: Machine) -> None:
-    """up -d, twice; status, logs, chat; a second fleet and a taken port are refused; down; kill -9 of the fleet."""
+    """A fleet in the background: what it answers, refuses and survives, how it stops, and what kill -9 leaves."""
     was_idle = os.getloadavg()[0] < (os.cpu_count() or 1)
     began_s = time.monotonic()
     up = machine.run("up", "-d", "--port", "0", str(LAPTOP))
@@ -117,7 +117,7 @@ def test_detached_life(machine: Machine) -> None:
 
 
 def check_refusals(machine: Machine) -> None:
-    """A second fleet and a taken port are refused with a hint, and the first fleet goes on."""
+    """A second fleet and a taken port are refused with a hint."""
     second = machine.run("up", str(LAPTOP))
     assert second.status == 1
     assert "error: a fleet is already running: process" in second.err
@@ -133,7 +133,7 @@ def check_refusals(machine: Machine) -> None:
 
 
 def check_tools(machine: Machine) -> None:
-    """status, logs and chat say what they should."""
+    """`status`, `logs` and `chat` answer."""
     status = machine.run("status")
     assert re.search(r"gateway listening at http://127\.0\.0\.1:\d+/v1, no API key needed", status.out)
     assert re.search(r"-0 +ready ", status.out)
@@ -150,7 +150,7 @@ def check_tools(machine: Machine) -> None:
 
 
 def check_gateway_comes_back(machine: Machine, hurt: Callable[[int], None], reason: str) -> None:
-    """kill -9 of the gateway, or one that hangs: the same port serves again, the engine never noticed."""
+    """A gateway that is killed or hangs is replaced on the same port, and the engine goes on."""
     before = machine.status()
     restarts = before["gateway"]["restarts"] + 1
     hurt(before["gateway"]["pid"])
@@ -198,7 +198,7 @@ def test_home_that_cannot_be_written_is_explained(tmp_path: Path, engines: Path)
 
 
 def test_supervisor_that_is_stopped_does_not_stop_serving(machine: Machine) -> None:
-    """The gateway is a process of its own: requests go on while the supervisor hangs; `down --cut` ends even that."""
+    """The gateway serves while the supervisor hangs, because it is another process, and `down --cut` ends both."""
     assert machine.run("up", "-d", "--port", "0", str(LAPTOP)).status == 0
     snapshot = machine.status()
     supervisor = fetch_process_id(snapshot["pid"])

@@ -1,4 +1,4 @@
-"""One page for Prometheus: what the gateway counts, and what real engines say of themselves."""
+"""The metrics page of a gateway in front of real engines holds the gateway's counts and the engines' figures."""
 
 import asyncio
 from collections.abc import Callable
@@ -25,7 +25,7 @@ def fetch_page(url: str, accept: str, parse: Callable[[str], list[Metric]]) -> l
 
 
 def sum_samples(families: list[Metric], name: str) -> float:
-    """Over all engines."""
+    """The sum of a sample over all engines."""
     return sum(sample.value for family in families for sample in family.samples if sample.name == name)
 
 
@@ -42,7 +42,7 @@ def count_samples(families: list[Metric], name: str) -> int:
 def test_page_shows_what_real_engines_did(
     busy_machine: Machine, url: str, accept: str, parse: Callable[[str], list[Metric]]
 ) -> None:
-    """After some requests, the page says so: within one look of the fleet at its engines."""
+    """The page counts requests as soon as the fleet has read its engines' metrics again."""
     engines = len(busy_machine.status()["engines"])
 
     def look_first() -> list[Metric] | None:
@@ -81,7 +81,7 @@ def test_page_shows_what_real_engines_did(
 
 
 def check_engines(machine: Machine, page: list[Metric]) -> None:
-    """Each engine of `status` is on the page, in its state, with its KV cache."""
+    """The page has the state and the KV cache of each engine that `status` lists."""
     engines = machine.status()["engines"]
     samples = [sample for family in page for sample in family.samples if sample.labels.get("model") == MODEL]
 

@@ -1,4 +1,4 @@
-"""The official `openai` client, unchanged, through the whole product: what it can ask, it gets."""
+"""The official `openai` client, unchanged, talks to real engines through the gateway."""
 
 import json
 from collections.abc import Iterator
@@ -39,7 +39,7 @@ def client(url: str) -> Iterator[OpenAI]:
 
 @pytest.fixture(scope="module")
 def direct(busy_machine: Machine) -> Iterator[OpenAI]:
-    """The same client, straight to one engine."""
+    """The same client, connected to one engine without the gateway."""
     address = busy_machine.status()["engines"][0]["address"]
     with OpenAI(base_url=f"http://{address}/v1", api_key="not-needed", max_retries=0) as made:
         yield made
@@ -60,7 +60,7 @@ def test_chat_and_streamed_chat_give_the_same_answer(client: OpenAI) -> None:
     stream = client.chat.completions.create(messages=asked(), stream=True, **GREEDY)
     pieces = [chunk.choices[0].delta.content or "" for chunk in stream if chunk.choices]
     assert "".join(pieces) == whole.choices[0].message.content
-    assert len(pieces) > 3, "it came in pieces"
+    assert len(pieces) > 3, "the answer comes in pieces"
     assert whole.usage
     assert whole.usage.completion_tokens > 0
 
@@ -105,7 +105,7 @@ def test_json_schema(client: OpenAI) -> None:
         response_format={"type": "json_schema", "json_schema": {"name": "person", "schema": PERSON, "strict": True}},
         model=MODEL,
         temperature=0,
-        frequency_penalty=1,  # a small model likes to go on with blanks, which the grammar allows
+        frequency_penalty=1,  # without it, a small model repeats blanks, which the grammar allows
         max_tokens=400,
     )
     person = json.loads(answer.choices[0].message.content or "")
@@ -165,7 +165,7 @@ def test_greedy_text_and_token_ids_are_those_of_the_engine(client: OpenAI, direc
 
 @pytest.mark.req("A1.stream-events", level="run", on="vLLM")
 def test_streamed_events_are_those_of_the_engine(client: OpenAI, direct: OpenAI) -> None:
-    """All but the single answer's name and how many tokens vLLM put into one event, which changes from run to run."""
+    """The id of the answer is left out, and so is how vLLM spreads tokens over events: both change from run to run."""
 
     def read(each: OpenAI) -> tuple[str, dict[str, Any]]:
         body = {"prompt": "Once upon a time", "stream": True, "seed": 1, **GREEDY}

@@ -26,7 +26,7 @@ def prometheus() -> Path:
 
 @contextlib.contextmanager
 def scraping(prometheus: Path, url: str, folder: Path) -> Iterator[str]:
-    """A Prometheus that scrapes `url` each second; its address."""
+    """Run a Prometheus that scrapes `url` each second, and yield its address."""
     with socket.create_server(("127.0.0.1", 0)) as sock:
         port = sock.getsockname()[1]
     config = folder / "prometheus.yml"
@@ -48,7 +48,7 @@ def scraping(prometheus: Path, url: str, folder: Path) -> Iterator[str]:
 
 
 def ask(address: str, query: str) -> list[float]:
-    """The values of an instant query; none while nothing is known."""
+    """The values that an instant query returns; none while Prometheus starts or has no data."""
     try:
         answer = httpx.get(f"{address}/api/v1/query", params={"query": query}, trust_env=False)
     except httpx.ConnectError:

@@ -1,4 +1,4 @@
-"""examples/two-engines.yaml: load is shared, and an engine that is killed costs no request that had no answer yet."""
+"""Two engines of one model share the load, and killing one fails no request that has no answer yet."""
 
 import asyncio
 from collections import Counter
@@ -16,7 +16,7 @@ AT_ONCE = 24
 
 
 async def ask_many(url: str, count: int, max_tokens: int) -> list[httpx.Response]:
-    """`count` requests at once, answered whole."""
+    """Send `count` requests at once and wait for all answers."""
     limits = httpx.Limits(max_connections=count)
     async with httpx.AsyncClient(base_url=url, timeout=120, limits=limits, trust_env=False) as client:
         body: dict[str, Any] = {"model": MODEL, "max_tokens": max_tokens, "ignore_eos": True, "temperature": 0}
@@ -27,7 +27,7 @@ async def ask_many(url: str, count: int, max_tokens: int) -> list[httpx.Response
 
 
 def finished_by_engine(machine: Machine) -> dict[str, int]:
-    """Requests each engine says it finished."""
+    """How many requests each engine has finished, by its own metrics."""
     counts = {}
     for engine in machine.status()["engines"]:
         text = httpx.get(f"http://{engine['address']}/metrics", trust_env=False).text
@@ -43,7 +43,7 @@ def test_two_engines_share_the_load(busy_machine: Machine, url: str) -> None:
     assert Counter(answer.status_code for answer in answers) == {200: AT_ONCE}
     after = finished_by_engine(busy_machine)
     shares = {name: after[name] - before[name] for name in after}
-    assert sum(shares.values()) >= AT_ONCE, "an idle engine is asked for a token now and then besides"
+    assert sum(shares.values()) >= AT_ONCE, "an idle engine also gets a one-token probe now and then"
     assert min(shares.values()) >= AT_ONCE // 4, shares
 
 
@@ -80,7 +80,7 @@ def find_ready(machine: Machine, name: str, restarts: int) -> dict[str, Any] | N
 
 
 def find_core(leader: int) -> int:
-    """The process in which vLLM computes: the largest child of its server."""
+    """The process that computes: of the children of vLLM's server, the one with the most memory."""
 
     def memory(pid: int) -> int:
         return int(Path(f"/proc/{pid}/statm").read_text().split()[1])

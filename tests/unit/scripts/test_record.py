@@ -18,9 +18,7 @@ import pytest
 def late():
     yield
     1 / 0
-{MARK}@pytest.mark.xdist_group("engine-shared")
-@pytest.mark.parametrize("case", ["a@engine-b"])
-def test_passes(case): ...
+{MARK}def test_passes(): ...
 {MARK}def test_fails(): 1 / 0
 {MARK}def test_is_skipped(): pytest.skip("no GPU")
 {MARK}@pytest.mark.xfail
@@ -34,7 +32,7 @@ PYPROJECT = """
 [tool.pytest.ini_options]
 testpaths = ["tests"]
 pythonpath = ["."]
-markers = ["req: a proof", "xdist_group: tests that share something"]
+markers = ["req: a proof"]
 asyncio_default_fixture_loop_scope = "function"
 """
 
@@ -60,13 +58,13 @@ class Project:
         return json.loads(file.read_text())["tests"] if file.exists() else None
 
 
-@pytest.mark.parametrize("arguments", [(), ("-n", "2", "--dist", "loadgroup")], ids=["one process", "xdist"])
+@pytest.mark.parametrize("arguments", [(), ("-n", "2")], ids=["one process", "xdist"])
 def test_a_whole_run_keeps_every_outcome_and_names_the_proofs_that_did_not_pass(tmp_path, arguments):
     project = Project(tmp_path, EVERY_END)
     done = project.run(*arguments)
     assert done.returncode == pytest.ExitCode.TESTS_FAILED
     assert project.outcomes == {
-        "tests/test_it.py::test_passes[a@engine-b]": "passed",
+        "tests/test_it.py::test_passes": "passed",
         "tests/test_it.py::test_fails": "failed",
         "tests/test_it.py::test_is_skipped": "skipped",
         "tests/test_it.py::test_is_expected_to_fail": "skipped",
