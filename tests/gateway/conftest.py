@@ -57,7 +57,7 @@ class Site:
         return self.engines[0]
 
     def assert_nothing_leased(self) -> None:
-        assert self.gateway.in_flight == 0
+        assert self.gateway.admission.in_flight == 0
         for engine in self.gateway.directory.engines.values():
             load = engine.load
             assert (load.requests, load.waiting_tokens, load.work_tokens) == (0, 0, 0)

@@ -11,7 +11,7 @@ async def test_connection_is_kept_alive(site):
     wire = await site.open()
     for _ in range(3):
         assert (await wire.ask(complete())).status == 200
-    assert site.gateway.ledger.connections_opened == 1
+    assert site.gateway.clients.opened == 1
     assert site.engine.connections == 1
 
 
@@ -74,7 +74,7 @@ async def test_pipelining_is_bounded_by_not_reading_further(sites):
         await wire.send(complete())
         await until(lambda: site.engine.requests)
         await wire.send(complete("x" * 3000) * 8)
-        connection = next(iter(site.gateway.connections))
+        connection = next(iter(site.gateway.clients.links))
         await until(lambda: connection._reading_paused)
         release.set()
         for _ in range(9):
@@ -133,7 +133,7 @@ async def test_head_has_the_headers_of_get_and_no_body(site, path):
 async def test_too_large_body_is_refused_before_it_is_sent(sites):
     async with sites(body_bytes=1000) as site:
         wire = await site.open()
-        await wire.send(b"POST /v1/completions HTTP/1.1\r\nhost: h\r\ncontent-length: 1001\r\n\r\n")
+        await wire.send(b"POST /v1/completions HTTP/1.1\r\nhost: localhost\r\ncontent-length: 1001\r\n\r\n")
         response = await wire.read()
         assert response.status == 413
         assert response.error["code"] == "body_too_large"
@@ -145,7 +145,9 @@ async def test_too_large_body_is_refused_before_it_is_sent(sites):
 async def test_too_large_chunked_body_is_refused_while_it_comes(sites):
     async with sites(body_bytes=1000) as site:
         wire = await site.open()
-        await wire.send(b"POST /v1/completions HTTP/1.1\r\nhost: h\r\ntransfer-encoding: chunked\r\n\r\n3e9\r\n")
+        await wire.send(
+            b"POST /v1/completions HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: chunked\r\n\r\n3e9\r\n"
+        )
         assert (await wire.read()).status == 413
 
 
@@ -153,7 +155,7 @@ async def test_refused_body_still_on_its_way_does_not_reset_the_answer(sites):
     async with sites(body_bytes=1000) as site:
         wire = await site.open()
         wire.writer.write(
-            b"POST /v1/completions HTTP/1.1\r\nhost: h\r\ncontent-length: 500000\r\n\r\n" + b"x" * 500_000
+            b"POST /v1/completions HTTP/1.1\r\nhost: localhost\r\ncontent-length: 500000\r\n\r\n" + b"x" * 500_000
         )
         assert (await wire.read()).status == 413
 
@@ -183,7 +185,7 @@ async def test_drip_of_header_bytes_does_not_extend_the_deadline(sites):
 async def test_stalled_body_is_cut_with_408(sites):
     async with sites(body_timeout_s=0.1) as site:
         wire = await site.open()
-        await wire.send(b"POST /v1/completions HTTP/1.1\r\nhost: h\r\ncontent-length: 100\r\n\r\n{")
+        await wire.send(b"POST /v1/completions HTTP/1.1\r\nhost: localhost\r\ncontent-length: 100\r\n\r\n{")
         assert (await wire.read()).status == 408
         assert site.outcomes == {"client_timeout": 1}
 
@@ -200,10 +202,14 @@ async def test_connections_beyond_the_limit_are_told_so(sites):
         first, second = await site.open(), await site.open()
         await first.ask(get("/health"))
         await second.ask(get("/health"))
-        third = await site.open()
-        assert (await third.read()).status == 429
+        third = await site.ask(complete())
+        assert (third.status, third.error["message"]) == (
+            429,
+            "The gateway already has 2 connections, which is its limit. Try again in 1 s.",
+        )
+        assert third.headers["connection"] == "close"
         await first.close()
-        await until(lambda: len(site.gateway.connections) < 2)
+        await until(lambda: len(site.gateway.clients.links) < 2)
         assert (await site.ask(get("/health"))).status == 200
 
 
@@ -229,7 +235,7 @@ async def test_requests_beyond_the_limit_are_refused_early(sites):
 async def test_ten_thousand_idle_connections_cost_little_each(site):
     connections = [await site.open() for _ in range(500)]
     assert (await connections[499].ask(get("/health"))).status == 200
-    assert len(site.gateway.connections) == 500
+    assert len(site.gateway.clients.links) == 500
 
 
 async def test_bodies_that_are_on_their_way_share_a_bounded_room(sites):
@@ -238,7 +244,7 @@ async def test_bodies_that_are_on_their_way_share_a_bounded_room(sites):
         request = post("/v1/completions", body)
         first = await site.open()
         await first.send(request[:-10])
-        await until(lambda: site.gateway.in_flight == 1)
+        await until(lambda: site.gateway.admission.in_flight == 1)
         second = await site.open()
         await second.send(request[:-10])
         assert (await second.read()).status == 429
@@ -246,7 +252,7 @@ async def test_bodies_that_are_on_their_way_share_a_bounded_room(sites):
         assert (await first.read()).status == 200
         third = await site.open()
         await third.send(request[:-10])
-        await until(lambda: site.gateway.in_flight == 1)
+        await until(lambda: site.gateway.admission.in_flight == 1)
         await third.send(request[-10:])
         assert (await third.read()).status == 200
 
@@ -254,7 +260,7 @@ async def test_bodies_that_are_on_their_way_share_a_bounded_room(sites):
 async def test_idle_connection_does_not_keep_a_long_head(site):
     wire = await site.open()
     assert (await wire.ask(get("/health"))).status == 200
-    (connection,) = site.gateway.connections
+    (connection,) = site.gateway.clients.links
     assert connection._memo is not None
     for _ in range(2):
         assert (await wire.ask(get("/health", b"x-long: " + b"x" * 30_000 + b"\r\n"))).status == 200

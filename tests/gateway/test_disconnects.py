@@ -46,8 +46,8 @@ async def test_client_that_leaves_during_a_stream_aborts_it_upstream(site):
 
 async def test_client_that_leaves_during_its_own_upload_costs_nothing(site):
     wire = await site.open()
-    await wire.send(b"POST /v1/completions HTTP/1.1\r\nhost: h\r\ncontent-length: 100\r\n\r\n{")
-    await until(lambda: site.gateway.in_flight == 1)
+    await wire.send(b"POST /v1/completions HTTP/1.1\r\nhost: localhost\r\ncontent-length: 100\r\n\r\n{")
+    await until(lambda: site.gateway.admission.in_flight == 1)
     await wire.close()
     await until(lambda: site.outcomes == {"client_disconnected": 1})
     assert site.engine.requests == []
@@ -92,7 +92,7 @@ async def test_answer_to_a_client_that_closed_right_after_asking_is_not_an_error
         wire = await site.open()
         await wire.send(get("/health"))
         await wire.close()
-    await until(lambda: not site.gateway.connections)
+    await until(lambda: not site.gateway.clients.links)
     assert set(site.outcomes) <= {"completed", "client_disconnected"}
 
 
@@ -106,8 +106,8 @@ async def test_client_that_leaves_without_having_read_its_answer_aborts_it_upstr
     wire = await site.open()
     wire.writer.transport.pause_reading()
     await wire.send(complete(stream=True))
-    await until(lambda: site.gateway.connections)
-    connection = next(iter(site.gateway.connections))
+    await until(lambda: site.gateway.clients.links)
+    connection = next(iter(site.gateway.clients.links))
     await until(lambda: connection.transport.get_write_buffer_size() > 64 * 1024)
     wire.writer.write_eof()
     await until(lambda: site.outcomes == {"client_disconnected": 1})

@@ -39,7 +39,7 @@ def read(families) -> dict[str, float]:
 )
 async def test_page_is_in_the_format_the_scraper_prefers(site, headers, content_type, parse):
     await site.ask(complete())
-    site.gateway.ledger.board.take(FIGURES, monotonic())
+    site.gateway.board.take(FIGURES, monotonic())
     answer = await site.ask(get("/metrics", headers))
     assert (answer.status, answer.headers["content-type"]) == (200, content_type)
     text = answer.body.decode()
@@ -69,5 +69,5 @@ async def test_process_shows_the_figures_it_is_told_and_nothing_of_engines_befor
 
 
 async def test_figures_that_are_too_old_are_not_shown(site):
-    site.gateway.ledger.board.take(FIGURES, monotonic() - FIGURES.lasting_s - 1)
+    site.gateway.board.take(FIGURES, monotonic() - FIGURES.lasting_s - 1)
     assert b"remuda_engine_" not in (await site.ask(get("/metrics"))).body

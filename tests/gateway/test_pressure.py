@@ -24,7 +24,7 @@ async def test_slow_reader_stops_the_engine_and_costs_bounded_memory(site):
     wire.writer.transport.pause_reading()
     await wire.send(complete(stream=True))
     await until(lambda: any(up.paused for e in site.gateway.directory.engines.values() for up in e.pool.connections))
-    connection = next(iter(site.gateway.connections))
+    connection = next(iter(site.gateway.clients.links))
     assert connection.transport.get_write_buffer_size() < 1_000_000
     before = site.engine.sent
     wire.writer.transport.resume_reading()
@@ -43,8 +43,8 @@ async def test_client_that_asks_on_without_reading_gets_no_further_answers(site)
     for _ in range(asked):
         wire.writer.write(complete())
         await asyncio.sleep(0)
-    await until(lambda: site.gateway.connections)
-    connection = next(iter(site.gateway.connections))
+    await until(lambda: site.gateway.clients.links)
+    connection = next(iter(site.gateway.clients.links))
     await until(lambda: connection.transport.get_write_buffer_size() > 64 * 1024)
     size = len(complete())
     await until(lambda: len(site.engine.requests) * size + len(connection._buffer) == asked * size)  # all have come
@@ -60,8 +60,8 @@ async def test_stream_that_begins_before_a_reader_that_is_full_waits(site):
     site.engine.default = _endless
     wire = await site.open()
     wire.writer.transport.pause_reading()
-    await until(lambda: site.gateway.connections)
-    connection = next(iter(site.gateway.connections))
+    await until(lambda: site.gateway.clients.links)
+    connection = next(iter(site.gateway.clients.links))
     connection.transport.write(b"x" * 64 * 1024)
     while connection.transport.get_write_buffer_size() == 0:
         connection.transport.write(b"x" * 4096)
@@ -92,7 +92,7 @@ async def test_reader_that_takes_a_whole_answer_too_slowly_is_cut(sites):
         wire.writer.transport.pause_reading()
         await wire.send(complete())
         await until(lambda: site.engine.requests)
-        await until(lambda: not site.gateway.connections)
+        await until(lambda: not site.gateway.clients.links)
 
 
 async def test_slow_but_moving_reader_is_not_cut(sites):

@@ -9,7 +9,7 @@ BODY = b'{"model":"m","prompt":"x"}'
 
 
 def request(*headers: bytes, line: bytes = b"POST /v1/completions HTTP/1.1", body: bytes = BODY) -> bytes:
-    return b"\r\n".join([line, b"host: h", b"content-type: application/json", *headers]) + b"\r\n\r\n" + body
+    return b"\r\n".join([line, b"host: localhost", b"content-type: application/json", *headers]) + b"\r\n\r\n" + body
 
 
 LENGTH = b"content-length: %d" % len(BODY)
@@ -45,17 +45,17 @@ ATTACKS = {
     "bare CR in a value": (request(b"x: a\rtransfer-encoding: chunked", LENGTH), 400),
     "bare LF line ends": (request(LENGTH).replace(b"\r\n", b"\n"), 400),
     "bare LF in a value": (request(b"x: a\ntransfer-encoding: chunked", LENGTH), 400),
-    "bare LF ends the head": (b"POST /v1/completions HTTP/1.1\r\nhost: h\n\nx", 400),
+    "bare LF ends the head": (b"POST /v1/completions HTTP/1.1\r\nhost: localhost\n\nx", 400),
     "leading empty line": (b"\r\n" + request(LENGTH), 400),
     "leading space": (b" " + request(LENGTH), 400),
     "no host": (b"GET /health HTTP/1.1\r\n\r\n", 400),
     "two hosts": (request(b"host: other", LENGTH), 400),
     "absolute form": (request(LENGTH, line=b"POST http://h/v1/completions HTTP/1.1"), 400),
     "authority form": (request(LENGTH, line=b"POST h:80 HTTP/1.1"), 400),
-    "CONNECT": (b"CONNECT h:443 HTTP/1.1\r\nhost: h\r\n\r\n", 501),
-    "TRACE": (b"TRACE / HTTP/1.1\r\nhost: h\r\n\r\n", 501),
-    "unknown method": (b"SMUGGLE / HTTP/1.1\r\nhost: h\r\n\r\n", 501),
-    "lower-case method": (b"post / HTTP/1.1\r\nhost: h\r\n\r\n", 400),
+    "CONNECT": (b"CONNECT localhost:443 HTTP/1.1\r\nhost: localhost\r\n\r\n", 501),
+    "TRACE": (b"TRACE / HTTP/1.1\r\nhost: localhost\r\n\r\n", 501),
+    "unknown method": (b"SMUGGLE / HTTP/1.1\r\nhost: localhost\r\n\r\n", 501),
+    "lower-case method": (b"post / HTTP/1.1\r\nhost: localhost\r\n\r\n", 400),
     "h2c": (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 505),
     "HTTP/1.2": (request(LENGTH, line=b"POST /v1/completions HTTP/1.2"), 505),
     "HTTP/0.9": (b"GET /health\r\n\r\n", 400),
@@ -71,7 +71,8 @@ ATTACKS = {
 }
 
 CHUNKED = (
-    b"POST /v1/completions HTTP/1.1\r\nhost: h\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n"
+    b"POST /v1/completions HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n"
+    b"transfer-encoding: chunked\r\n\r\n"
 )
 
 BAD_CHUNKS = {
@@ -133,7 +134,7 @@ async def test_only_exact_known_paths_reach_an_engine(site, path):
 
 async def test_smuggled_second_request_is_answered_as_what_it_is(site):
     """A body that looks like a request stays a body."""
-    inner = b'{"model":"m","prompt":"x"}\r\n\r\nGET /sleep HTTP/1.1\r\nhost: h\r\n\r\n'
+    inner = b'{"model":"m","prompt":"x"}\r\n\r\nGET /sleep HTTP/1.1\r\nhost: localhost\r\n\r\n'
     wire = await site.open()
     response = await wire.ask(request(b"content-length: %d" % len(inner), body=inner))
     assert response.status == 400  # not JSON
@@ -142,7 +143,8 @@ async def test_smuggled_second_request_is_answered_as_what_it_is(site):
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(garbage=st.one_of(st.binary(min_size=1, max_size=400), st.lists(st.sampled_from([
-    b"GET ", b"POST ", b"/", b"/v1/completions", b" HTTP/1.1", b"\r\n", b"\r", b"\n", b"host: h", b"content-length: 5",
+    b"GET ", b"POST ", b"/", b"/v1/completions", b" HTTP/1.1", b"\r\n", b"\r", b"\n", b"host: localhost",
+    b"content-length: 5",
     b"transfer-encoding: chunked", b":", b" ", b"\0", b"0\r\n\r\n", b"5\r\nhello\r\n", b"{", b"\xff",
     b"expect: 100-continue",
 ]), max_size=30).map(b"".join)))  # fmt: skip

@@ -104,17 +104,20 @@ class Wire:
 
 
 def get(path: str, headers: bytes = b"", method: bytes = b"GET") -> bytes:
-    return b"%b %b HTTP/1.1\r\nhost: gateway\r\n%b\r\n" % (method, path.encode(), headers)
+    return b"%b %b HTTP/1.1\r\nhost: localhost\r\n%b\r\n" % (method, path.encode(), headers)
 
 
 def post(path: str, body: bytes | dict, headers: bytes = b"") -> bytes:
     if isinstance(body, dict):
         body = json.dumps(body).encode()
-    return b"POST %b HTTP/1.1\r\nhost: gateway\r\ncontent-type: application/json\r\n%bcontent-length: %d\r\n\r\n%b" % (
-        path.encode(),
-        headers,
-        len(body),
-        body,
+    return (
+        b"POST %b HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n%bcontent-length: %d\r\n\r\n%b"
+        % (
+            path.encode(),
+            headers,
+            len(body),
+            body,
+        )
     )
 
 

@@ -27,17 +27,7 @@ LINES_A_FUNCTION = 60
 CROWDED_FOLDERS: dict[str, int] = {}
 LONG_MODULES: dict[str, int] = {}
 LONG_FUNCTIONS: dict[str, int] = {}
-IN_A_CYCLE: list[str] = [
-    "gateway.app",
-    "gateway.flow",
-    "gateway.http.connection",
-    "gateway.http.exchange",
-    "gateway.record.ledger",
-    "gateway.serving.forward",
-    "gateway.serving.generate",
-    "gateway.serving.pages",
-    "gateway.serving.relay",
-]
+IN_A_CYCLE: list[str] = []
 
 Graph = Mapping[str, frozenset[str]]
 

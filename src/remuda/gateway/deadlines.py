@@ -1,7 +1,7 @@
-"""The slow tick: deadlines of all connections, and whatever else must happen now and then.
+"""Deadlines of all connections, looked at by one timer.
 
-One timer for the process instead of one per connection: 10,000 idle connections cost half a millisecond a second.
-Does not know what a deadline means: the owner is called. Built by `app`.
+One timer for the process instead of one per connection: ten thousand idle connections cost half a millisecond a second.
+Does not know what a deadline means: its owner is called.
 """
 
 import asyncio
@@ -10,11 +10,11 @@ from time import monotonic
 from typing import Final, Protocol
 
 NEVER: Final = float("inf")
-"""The deadline of something that has none."""
+"""The deadline of something that may take as long as it likes."""
 
 
 class Timed(Protocol):
-    """Something with a deadline."""
+    """Something with a deadline, in seconds of the monotonic clock."""
 
     deadline_at: float
 
@@ -22,7 +22,7 @@ class Timed(Protocol):
 
 
 class Sweeper:
-    """Calls `on_deadline` of everything overdue, then each of `also`."""
+    """At every tick, calls `on_deadline` of each object that is overdue, then each function of `also`."""
 
     def __init__(
         self,

@@ -47,6 +47,9 @@ class GatewaySettings:
     """Largest request body; refused before it is read when Content-Length says so."""
     bodies_bytes: int = 1024 * 1024 * 1024
     """All request bodies held at once. Beyond it, 429: a bounded process is better than a killed one."""
+    client_bodies_bytes: int = 256 * 1024 * 1024
+    """The bodies of one tenant, or of one address where no keys are asked for: a quarter of all, so that one client
+    cannot take the room of all others."""
     head_bytes: int = 32 * 1024
     """Request line and headers together; nginx allows 32 KiB in all."""
     header_count: int = 100
@@ -71,6 +74,8 @@ class GatewaySettings:
     """From a request's first byte to the end of its headers."""
     body_timeout_s: float = 60.0
     """Without a byte of the body; a slow but moving upload is not cut."""
+    upload_timeout_s: float = 600.0
+    """For a whole body: 50 MiB at 90 KiB/s. Without it, a byte now and then would keep a body for ever."""
     keep_alive_s: float = 75.0
     """Idle between requests; nginx's default."""
     reader_timeout_s: float = 60.0
@@ -85,6 +90,9 @@ class GatewaySettings:
     """Idle engine connections are dropped after this: uvicorn closes its end after 5 s."""
     drain_timeout_s: float = 30.0
     """Requests in flight may finish for this long after SIGTERM."""
+    lame_duck_s: float = 0.0
+    """After SIGTERM, serve on for this long while /ready says 503: load balancers take a while to notice. 0 where
+    nothing stands in front of the gateway."""
     tick_s: float = 0.5
     """How often deadlines are looked at: every timeout above is exact to this."""
 

@@ -10,18 +10,16 @@ heavy: this process starts in well under half a second.
 import asyncio
 import contextlib
 import socket
-import sys
 from collections.abc import AsyncIterator
 from time import monotonic
 
 import msgspec
 
-from remuda.gateway.app import run_gateway
+from remuda.gateway.app import Gateway, open_log, run_gateway
 from remuda.gateway.errors import GatewayError
 from remuda.gateway.settings import GatewaySettings
-from remuda.gateway.table import Table
+from remuda.gateway.table import Table, Waiting
 from remuda.observe.figures import FigureBoard, Figures
-from remuda.observe.logs import configure_logging
 
 _LINE_BYTES = 64 * 1024 * 1024
 _BEAT_S = 1.0
@@ -34,6 +32,7 @@ class _Message(msgspec.Struct):
 
     settings: GatewaySettings | None = None
     table: Table | None = None
+    waiting: Waiting | None = None
     figures: Figures | None = None
 
 
@@ -54,12 +53,14 @@ class ControlSocket:
             return None
         return self._decode(line) if line.endswith(b"\n") else None
 
-    async def watch(self) -> AsyncIterator[Table]:
+    async def watch(self) -> AsyncIterator[Table | Waiting]:
         while (message := await self.read()) is not None:
             if message.figures is not None:
                 self.board.take(message.figures, monotonic())
             if message.table is not None:
                 yield message.table
+            if message.waiting is not None:
+                yield message.waiting
 
     def tell(self, **event: object) -> None:
         if not self._writer.is_closing():
@@ -95,8 +96,9 @@ async def _serve(fd: int) -> int:
         message = await control.read()
         if message is None or message.settings is None:
             raise GatewayError("the first line must be the settings")
-        configure_logging(message.settings.log_format, message.settings.log_level, sys.stderr)
-        await run_gateway(message.settings, control, control, control.board)
+        settings = message.settings
+        gateway = Gateway(settings, control.board, open_log(settings))
+        await run_gateway(gateway, settings, control, control)
     except (GatewayError, msgspec.MsgspecError) as error:
         hint = error.hint if isinstance(error, GatewayError) else ""
         text = error.message if isinstance(error, GatewayError) else f"what the parent sent makes no sense: {error}"

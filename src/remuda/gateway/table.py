@@ -73,9 +73,27 @@ class KeyRecord(msgspec.Struct, frozen=True, omit_defaults=True):
     disabled: bool = False
 
 
+class Split(msgspec.Struct, frozen=True):
+    """A name whose requests are divided between models."""
+
+    name: str
+    parts: tuple[tuple[str, int], ...]
+    """(name of a model, weight): a model gets its weight's share of the sum."""
+
+
 class Table(msgspec.Struct, frozen=True, omit_defaults=True):
     models: tuple[ModelRoute, ...] = ()
     keys: tuple[KeyRecord, ...] = ()
+    splits: tuple[Split, ...] = ()
+    keys_wanted: bool = False
+    """Ask for keys although there may be none: the last one was revoked."""
+
+
+class Waiting(msgspec.Struct, frozen=True):
+    """What models without an engine wait for at this moment. Changes nothing else, so it is no new table."""
+
+    models: dict[str, str]
+    """Name of the model → words."""
 
 
 def resolve_key_models(table: Table) -> list[KeyRecord]:

@@ -128,3 +128,10 @@ async def _copy(signal: "Signal[T]", future: "asyncio.Future[T]") -> None:
     else:
         if not future.done():
             future.set_result(value)
+
+
+def next_turn() -> Signal[None]:
+    """Set when the event loop has run everything else that is ready: awaited between slices of long work."""
+    signal: Signal[None] = Signal()
+    asyncio.get_running_loop().call_soon(signal.set, None)
+    return signal

@@ -10,7 +10,7 @@ import logging
 import re
 import time
 from collections.abc import Callable
-from typing import IO, Literal
+from typing import Literal, Protocol
 
 import msgspec
 
@@ -19,7 +19,14 @@ from remuda.spec.secrets import mask_secrets
 LogFormat = Literal["human", "json"]
 
 
-def configure_logging(log_format: LogFormat, level: str, stream: IO[str]) -> None:
+class TextSink(Protocol):
+    """What a log handler needs of a stream."""
+
+    def write(self, text: str, /) -> object: ...
+    def flush(self) -> object: ...
+
+
+def configure_logging(log_format: LogFormat, level: str, stream: TextSink) -> None:
     """Send all log lines of this process to `stream`, in place of any earlier configuration."""
     handler = logging.StreamHandler(stream)
     handler.setFormatter(JsonFormatter() if log_format == "json" else HumanFormatter())

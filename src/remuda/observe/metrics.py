@@ -216,6 +216,11 @@ CLIENT_CONNECTIONS_REFUSED = Metric(
     "counter",
     "Client connections that were closed at once because the limit of connections was reached.",
 )
+LOG_LINES_DROPPED = Metric(
+    "remuda_log_lines_dropped_total",
+    "counter",
+    "Lines of the log that were dropped because nobody took them in time; serving never waits for a reader.",
+)
 TABLE_GENERATION = Metric(
     "remuda_table_generation",
     "gauge",

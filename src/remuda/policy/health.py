@@ -81,12 +81,22 @@ class Pool:
 _GOOD = frozenset({Event.OK, Event.PROBE_OK})
 
 
-def next_health(health: Health, event: Event, now_s: float, settings: HealthSettings) -> Health:
-    """The health after `event`. Returns the same object when nothing changes, which is the hot path."""
+def next_health(
+    health: Health, event: Event, now_s: float, settings: HealthSettings, *, certain: bool = True
+) -> Health:
+    """The health after `event`. Returns the same object when nothing changes, which is the hot path.
+
+    certain    the engine is at fault, and not the request that failed there (`blame`). Without certainty the engine
+               becomes SUSPECT and no more: one client's bad requests never eject it.
+    """
     if event in _GOOD:
         return _after_good(health, event, now_s, settings)
     if health.state is State.EJECTED:
         return health  # the rest of its requests fail too; that is one fault, not many
+    if not certain:
+        if health.state is State.HEALTHY:
+            return replace(health, state=State.SUSPECT, since_s=now_s)
+        return health
     failures = health.failures + 1
     if health.state is State.PROBING or failures >= settings.eject_after:
         return _eject(health, now_s, settings)

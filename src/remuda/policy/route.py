@@ -12,7 +12,7 @@ Called by the gateway for each request; an endpoint's figures are kept by whoeve
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 PRESSURE_TOKENS = 16
 """Work one request in flight adds to the next prefill, in prompt tokens: it takes a place in every step of the batch
@@ -78,15 +78,21 @@ class EndpointLoad:
         return 1.0 / self.s_per_token if self.s_per_token else 0.0
 
 
-Pick = Callable[[list[EndpointLoad], int, int], int]
-"""(loads, prompt_tokens, turn) -> index. `loads` has at least one entry, `prompt_tokens` is at least 1."""
+Pick = Callable[[list[EndpointLoad], int, int, list[int] | None], int]
+"""(loads, prompt_tokens, turn, uncached_tokens) -> index. `loads` has one entry or more, `prompt_tokens` is at least 1.
+`uncached_tokens` has one entry per load: the tokens of this prompt that the engine would have to compute; None when
+nothing is known of caches, and then every engine would compute them all."""
 
 
-def pick_least_time(loads: list[EndpointLoad], prompt_tokens: int, turn: int = 0) -> int:
+def pick_least_time(
+    loads: list[EndpointLoad], prompt_tokens: int, turn: int = 0, uncached_tokens: list[int] | None = None
+) -> int:
     """The engine with the least predicted time to first token.
 
     While the speed of any candidate is unknown, all are compared on the weaker signal, their work alone.
     """
+    if uncached_tokens is not None:
+        return _pick_least_uncached(loads, turn, uncached_tokens)
     count = len(loads)
     first = turn % count - count  # counting up to 0 from here goes once around, negative indices being what they are
     best, least = first, math.inf
@@ -100,14 +106,35 @@ def pick_least_time(loads: list[EndpointLoad], prompt_tokens: int, turn: int = 0
     return best % count
 
 
-def pick_least_request(loads: list[EndpointLoad], prompt_tokens: int, turn: int = 0) -> int:  # noqa: ARG001
+def _pick_least_uncached(loads: list[EndpointLoad], turn: int, uncached_tokens: list[int]) -> int:
+    """The same, each candidate with the tokens that it would have to compute itself."""
+    count = len(loads)
+    first = turn % count
+    order = [(first + step) % count for step in range(count)]
+    work = [load.work_tokens + tokens for load, tokens in zip(loads, uncached_tokens, strict=True)]
+    if any(load.s_per_token == 0.0 for load in loads):
+        return min(order, key=lambda index: work[index])
+    return min(order, key=lambda index: work[index] * loads[index].s_per_token)
+
+
+def pick_least_request(
+    loads: list[EndpointLoad],
+    prompt_tokens: int,  # noqa: ARG001 - one shape
+    turn: int = 0,
+    uncached_tokens: list[int] | None = None,  # noqa: ARG001 - one shape
+) -> int:
     """The engine with the fewest requests in flight."""
     count = len(loads)
     first = turn % count - count
     return min(range(first, first + count), key=lambda index: loads[index].requests) % count
 
 
-def pick_round_robin(loads: list[EndpointLoad], prompt_tokens: int, turn: int = 0) -> int:  # noqa: ARG001
+def pick_round_robin(
+    loads: list[EndpointLoad],
+    prompt_tokens: int,  # noqa: ARG001 - one shape
+    turn: int = 0,
+    uncached_tokens: list[int] | None = None,  # noqa: ARG001 - one shape
+) -> int:
     """Each in its turn, whatever it has to do."""
     return turn % len(loads)
 
@@ -164,3 +191,23 @@ def relax_s_per_token(s_per_token: float, others: float, unmeasured_s: float) ->
         return s_per_token
     keep = math.exp(-unmeasured_s / SPEED_FORGET_S)
     return keep * s_per_token + (1.0 - keep) * others
+
+
+LONGEST_UNMEASURED_S = 10.0
+"""An engine that was measured more recently keeps its speed."""
+
+
+def relax_speeds(loads: Sequence[EndpointLoad], unmeasured_s: Sequence[float]) -> list[int]:
+    """Let engines that were not measured for long drift towards the middle speed of all; the indices that did.
+
+    unmeasured_s    seconds since each was measured, or was last relaxed
+    """
+    speeds = sorted(load.s_per_token for load in loads if load.s_per_token)
+    if len(loads) < 2 or not speeds:
+        return []
+    middle = speeds[len(speeds) // 2]
+    relaxed = [index for index, idle_s in enumerate(unmeasured_s) if idle_s > LONGEST_UNMEASURED_S]
+    for index in relaxed:
+        load = loads[index]
+        load.s_per_token = relax_s_per_token(load.s_per_token, middle, unmeasured_s[index])
+    return relaxed

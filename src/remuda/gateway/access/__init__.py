@@ -1,1 +1,1 @@
-"""access"""
+"""Who asks: keys, tenants, admission, and what web pages of other sites may do."""

@@ -47,14 +47,19 @@ class Principal:
     key: str
     models: frozenset[str]
     """Empty = all."""
+    known: bool = True
+    """Whether this caller may be told which models there are."""
 
     def may_use(self, model: str) -> bool:
         """Whether `model`, a model's own name, is allowed."""
-        return not self.models or model in self.models
+        return self.known and (not self.models or model in self.models)
 
 
 ANONYMOUS = Principal("anonymous", "", frozenset())
-"""Who everyone is while the gateway is open."""
+"""Everybody, while the gateway asks for no keys."""
+
+STRANGER = Principal("anonymous", "", frozenset(), known=False)
+"""Somebody without a key at a page that needs none, while the gateway asks for keys elsewhere."""
 
 
 @dataclass(frozen=True, slots=True)

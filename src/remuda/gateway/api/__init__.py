@@ -1,1 +1,1 @@
-"""api"""
+"""What is asked: routes, the fields that matter, translations, error bodies."""

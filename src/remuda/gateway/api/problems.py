@@ -88,6 +88,14 @@ class Code(enum.StrEnum):
         "expired_api_key", 401, "authentication_error", Hop.CLIENT, Outcome.UNAUTHORIZED,
         "The API key was good and has expired.",
     )  # fmt: skip
+    TOO_MANY_WRONG_KEYS = (
+        "too_many_wrong_keys", 429, "rate_limit_error", Hop.CLIENT, Outcome.UNAUTHORIZED,
+        "Many wrong API keys came from this address; `Retry-After` says when to come again. A right key is let in.",
+    )  # fmt: skip
+    FOREIGN_PAGE = (
+        "foreign_page", 403, "permission_error", Hop.CLIENT, Outcome.FORBIDDEN,
+        "A gateway without API keys serves this machine, not web pages of other sites; the header is in the message.",
+    )  # fmt: skip
     TENANT_DISABLED = (
         "tenant_disabled", 403, "permission_error", Hop.CLIENT, Outcome.FORBIDDEN,
         "The API key is good, but its tenant is disabled.",
@@ -326,6 +334,12 @@ def headers_too_large(limit_bytes: int) -> Problem:
     return Problem(Code.HEADERS_TOO_LARGE, message, headers=(("connection", "close"),))
 
 
+def upload_timeout(limit_s: float) -> Problem:
+    """The body kept coming, but took too long as a whole."""
+    message = f"The request body did not arrive completely within {limit_s:g} s."
+    return Problem(Code.REQUEST_TIMEOUT, message, headers=(("connection", "close"),))
+
+
 def request_timeout(limit_s: float) -> Problem:
     message = f"The request did not arrive completely within {limit_s:g} s."
     return Problem(Code.REQUEST_TIMEOUT, message, headers=(("connection", "close"),))
@@ -351,6 +365,35 @@ def gateway_full_of_bodies(limit_bytes: int, retry_after_s: int = 1) -> Problem:
     """The bodies of all requests together would take more memory than the gateway gives them."""
     detail = f"has no room for this body: the bodies of all requests together may take {limit_bytes} bytes"
     return _gateway_full(detail, retry_after_s)
+
+
+def client_full_of_bodies(limit_bytes: int, retry_after_s: int = 1) -> Problem:
+    """The bodies of this client's requests together would take more memory than one client gets."""
+    message = (
+        f"The bodies of your requests together may take {limit_bytes} bytes, and this one would exceed that. Wait for "
+        f"the answers to some of them, or try again in {retry_after_s} s."
+    )
+    return Problem(Code.OVERLOADED, message, headers=(("retry-after", str(retry_after_s)),))
+
+
+def foreign_host(host: bytes) -> Problem:
+    """The Host header names another machine, and the gateway serves only this one."""
+    message = (
+        f"This gateway asks for no API keys and serves only this machine, so it takes no request whose Host is "
+        f"{_quote(host.decode('latin-1'))}. Use 127.0.0.1 or localhost, create a key with `remuda tenant create NAME`, "
+        "or state `auth: {mode: open}`."
+    )
+    return Problem(Code.FOREIGN_PAGE, message)
+
+
+def foreign_origin(origin: bytes) -> Problem:
+    """A web page of another site sends the request."""
+    page = _quote(origin.decode("latin-1"))
+    message = (
+        f"This gateway asks for no API keys, so it takes no request from a web page of {page}. "
+        "Allow that origin with `cors: {origins: […]}`, or create a key with `remuda tenant create NAME`."
+    )
+    return Problem(Code.FOREIGN_PAGE, message)
 
 
 def _gateway_full(detail: str, retry_after_s: int) -> Problem:
@@ -398,4 +441,9 @@ SHUTTING_DOWN = Problem(
     headers=(("retry-after", "1"), ("connection", "close")),
 )
 INTERNAL_ERROR = Problem(Code.INTERNAL_ERROR, "The gateway failed. Its log has the cause under this request id.")
+TOO_MANY_WRONG_KEYS = Problem(
+    Code.TOO_MANY_WRONG_KEYS,
+    "Too many wrong API keys came from your address. Try again in 10 s.",
+    headers=(("retry-after", "10"), ("connection", "close")),
+)
 ASK_FOR_OBJECT = Problem(Code.INVALID_JSON, "The request body must be a JSON object.")

@@ -1,126 +1,127 @@
 """One client connection: bytes in, requests out, one at a time and in order; bytes of the answer back.
 
 The state of a connection is `_exchange`: None between requests (bytes are collected until a head is complete), else the
-request being served; its body is read only when the flow asks for it, and whatever comes after it waits in a bounded
-buffer. A FIN is a disconnect: whoever sends a request and closes is not waiting for the answer.
+request that is being served. The body of a request is read only when the flow asks for it; whatever comes after it
+waits in a bounded buffer. A FIN counts as a disconnect: a client that sends a request and closes does not wait for the
+answer.
 
-Deadlines are one attribute that the sweeper looks at, so that ten thousand idle connections cost no timers. Does not
-know routes, models or engines. `app` creates one per accepted connection; `exchange` writes through it.
+No client keeps the event loop for long: pipelined requests are served a few at a time and bodies are decoded in slices;
+other connections get their turn in between. Does not know routes, models or engines.
 """
 
 import asyncio
+import socket
 from time import monotonic
-from typing import TYPE_CHECKING, cast
+from typing import Final, cast
 
-from remuda.gateway.api import problems
 from remuda.gateway.deadlines import NEVER
-from remuda.gateway.flow import serve
 from remuda.gateway.head_memo import HeadMemo
 from remuda.gateway.http.body import BadBody, ChunkedBody, LengthBody
-from remuda.gateway.http.exchange import ClientGone, Exchange
+from remuda.gateway.http.body_budget import BodyBudget
+from remuda.gateway.http.clients import Clients, Entry
+from remuda.gateway.http.exchange import ClientGone, Exchange, Link
 from remuda.gateway.http.head import BadHead, RequestHead, find_head_end, parse_head
+from remuda.gateway.http.refusal import Reason, Refusal
 from remuda.gateway.waiting import Signal
 
-if TYPE_CHECKING:
-    from remuda.gateway.app import Gateway
-
-_MEMO_BYTES = 4096
+_MEMO_BYTES: Final = 4096
 """Longer heads are not remembered: an idle connection would keep three copies of each."""
-_LINGER_S = 2.0
-_LINGER_BYTES = 1 << 20
-"""How much of a refused body is read and thrown away, so that the client reads the answer before it sees a reset."""
+_LINGER_S: Final = 2.0
+_LINGER_BYTES: Final = 1 << 20
+"""Bytes that are read and thrown away after a refusal, so that the client reads the answer before it sees a reset."""
+_BURST: Final = 16
+"""Pipelined requests served before other connections get their turn."""
+_SLICE_BYTES: Final = 16 * 1024
+"""Bytes of a chunked body decoded before other connections get their turn: in the worst case 2,700 chunks of a byte."""
+_LOOK_S: Final = 0.5
+"""How often a connection that is not read is asked whether its client has left: a FIN waits behind unread bytes."""
+_TCP_ESTABLISHED: Final = 1
 
 
-class Connection:
-    """An `asyncio.Protocol` by its methods (a compiled class has no Python base); see the module.
-
-    `deadline_at` is when `on_deadline` wants to be called.
-    """
-
-    __slots__ = (
-        "_awaiting_head",
-        "_body_signal",
-        "_buffer",
-        "_exchange",
-        "_gateway",
-        "_linger_bytes",
-        "_memo",
-        "_paused_size",
-        "_pumping",
-        "_reader",
-        "_reading_paused",
-        "closed",
-        "deadline_at",
-        "transport",
-    )
+class Connection(Link):
+    """An `asyncio.Protocol` by its methods (a compiled class has no Python base); see the module."""
 
     transport: asyncio.Transport
 
-    def __init__(self, gateway: "Gateway") -> None:
-        self._gateway = gateway
+    def __init__(self, clients: Clients) -> None:
+        self._clients = clients
+        self._settings = clients.settings
+        self._entry = Entry.REFUSED
+        self._peer: str | None = None
         self._buffer = b""
         self._memo: HeadMemo[RequestHead] | None = None
         self._exchange: Exchange | None = None
         self._reader: LengthBody | ChunkedBody | None = None
         self._body_signal: Signal[bytes] | None = None
+        self._unfed = b""
+        """Received bytes of a chunked body that wait for the next slice."""
+        self._upload_until_at = NEVER
         self._pumping = False
         self._reading_paused = False
-        self._linger_bytes = -1
-        self._paused_size = -1
         self._awaiting_head = False
+        self._ending = False
+        """No further request is served: the connection closes when what was written is out."""
+        self._linger_bytes = -1
+        """Bytes thrown away since the connection began to linger; -1 while it does not."""
+        self._unsent_bytes = -1
+        """Written bytes that the client has not taken, when it was last looked at; -1 while it reads fast enough."""
         self.closed = False
         self.deadline_at = NEVER
 
-    # ---- from the loop
+    # ---- from the event loop
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast("asyncio.Transport", transport)
-        gateway = self._gateway
-        if not gateway.admit_connection(self):
-            self._refuse(problems.overloaded("any", 1))
+        self.write = self.transport.write
+        self._entry = self._clients.enter(self)
+        if self._entry is Entry.REFUSED:
+            self._refuse(Refusal(Reason.CONNECTIONS_FULL))
             return
-        self.deadline_at = monotonic() + gateway.settings.keep_alive_s
+        idle_s = self._settings.keep_alive_s if self._entry is Entry.SERVED else _LINGER_S
+        self.deadline_at = monotonic() + idle_s
 
     def data_received(self, data: bytes) -> None:
-        if self._linger_bytes >= 0:
+        if self._ending:
             self._discard(data)
         elif self._reader is not None:
             self._feed_body(data)
         else:
             self._buffer = self._buffer + data if self._buffer else data
-            if self._exchange is None and self._paused_size < 0:
+            if self._exchange is None and self._unsent_bytes < 0 and not self._pumping:
                 self._pump()
-            elif len(self._buffer) > self._gateway.settings.pipeline_bytes:
-                self._reading_paused = True
-                self.transport.pause_reading()
+            elif len(self._buffer) > self._settings.pipeline_bytes:
+                self._pause_reading()
 
     def eof_received(self) -> bool:
         if self._exchange is not None:
-            self.transport.abort()  # closing would first wait until all that is written was read
+            self.transport.abort()  # close() would first wait until the client has read everything
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
         self.closed = True
+        self._ending = True
         self.deadline_at = NEVER
-        self._gateway.forget_connection(self)
+        self._clients.leave(self, self._entry)
         exchange = self._exchange
         if exchange is not None:
             exchange.throw(ClientGone())
-        self._buffer = b""
-        self._drop_reader()
+        self._forget_input()
 
     def pause_writing(self) -> None:
-        if self._exchange is not None:
-            self._exchange.pause()
-        self._paused_size = self.transport.get_write_buffer_size()
-        self.deadline_at = monotonic() + self._gateway.settings.reader_timeout_s
+        exchange = self._exchange
+        if exchange is not None:
+            exchange.pause()
+        self._watch_reader(monotonic())
 
     def resume_writing(self) -> None:
-        self._paused_size = -1
-        if self._exchange is not None:
-            self.deadline_at = NEVER
-            self._exchange.resume()
-        elif self._linger_bytes < 0 and not self.transport.is_closing():
+        self._unsent_bytes = -1
+        exchange = self._exchange
+        if self._ending:
+            self._watch_reader(monotonic())
+        elif exchange is not None:
+            self._clear_deadline()
+            exchange.resume()
+        else:
             self._go_on()
 
     # ---- requests
@@ -128,18 +129,15 @@ class Connection:
     def _pump(self) -> None:
         """Serve what is in the buffer, one request after the other, without recursion.
 
-        Who does not read the answers it has gets no further ones: they would all wait in our memory.
+        A client that does not read the answers it has gets no further ones: they would all wait in our memory.
         """
-        if self._pumping:
-            return
         self._pumping = True
-        while (
-            self._exchange is None
-            and self._buffer
-            and self._paused_size < 0
-            and not self.closed
-            and self._linger_bytes < 0
-        ):
+        served = 0
+        while self._exchange is None and self._buffer and self._unsent_bytes < 0 and not self._ending:
+            if served == _BURST:
+                asyncio.get_running_loop().call_soon(self._pump_again)
+                return
+            served += 1
             memo = self._memo
             known = memo.match(self._buffer) if memo is not None else None
             if known is not None:
@@ -156,9 +154,18 @@ class Connection:
             self._serve(head, length)
         self._pumping = False
 
+    def _pump_again(self) -> None:
+        """The next burst. While it was awaited, the connection may have ended."""
+        self._pumping = False
+        if self._ending:
+            return
+        self._pump()
+        if self._exchange is None and not self._pumping:
+            self._resume_reading()
+
     def _parse_head(self) -> tuple[RequestHead, int] | None:
-        """The next head and where it ends; None when there is none, yet or any more."""
-        limits = self._gateway.head_limits
+        """The next head and where it ends; None when it is not complete, or was refused."""
+        limits = self._clients.head_limits
         try:
             end = find_head_end(self._buffer, limits)
             if not end:
@@ -167,148 +174,255 @@ class Connection:
             data = self._buffer[:end]
             head = parse_head(data, limits)
         except BadHead as bad:
-            self._refuse_head(bad)
+            reason = Reason.HEAD_TOO_LARGE if bad.status in (414, 431) else Reason.MALFORMED
+            self._refuse(Refusal(reason, bad.message, bad.status))
             return None
         self._memo = HeadMemo(data, head, head.length) if end <= _MEMO_BYTES else None
         return head, end
 
     def _await_head(self) -> None:
-        """Only the head's first byte starts the clock: a byte now and then must not keep a connection."""
+        """Only the first byte of a head starts the clock: a byte now and then must not keep a connection."""
         if not self._awaiting_head:
             self._awaiting_head = True
-            self.deadline_at = monotonic() + self._gateway.settings.head_timeout_s
+            self.deadline_at = monotonic() + self._settings.head_timeout_s
 
     def _serve(self, head: RequestHead, length: int) -> None:
         self._awaiting_head = False
-        self.deadline_at = NEVER
-        gateway = self._gateway
-        exchange = self._exchange = Exchange(gateway, self, head, length)
-        exchange.coroutine = serve(gateway, exchange)
+        self._clear_deadline()
+        exchange = self._exchange = Exchange(self, head, length)
+        if self._entry is not Entry.SERVED:
+            exchange.probe_only = True
+            exchange.keep_alive = False
+        exchange.coroutine = self._clients.handler.serve(exchange)
         exchange.advance()
 
+    def finish(self, keep_alive: bool, unread_body: bool) -> None:
+        self._exchange = None
+        if self._ending:
+            return
+        if unread_body or self._reader is not None:
+            self._linger()
+        elif not keep_alive or self._clients.draining:
+            self._end()
+        elif self._unsent_bytes < 0:
+            self._go_on()
+
+    def _go_on(self) -> None:
+        """Wait for the next request, or serve it when it is here."""
+        self.deadline_at = monotonic() + self._settings.keep_alive_s
+        if self._reading_paused:
+            self._resume_reading()
+        if self._buffer and not self._pumping:
+            self._pump()
+
+    # ---- the body of a request
+
     def take_body(self, head: RequestHead, length: int) -> bytes | None:
-        """The body when all of it is here already."""
         buffer = self._buffer
         if head.transfer_encoding is not None or length > len(buffer):
             return None
         self._buffer = buffer[length:]
         return buffer[:length]
 
-    def read_body(self, head: RequestHead, length: int, limit: int) -> Signal[bytes]:
-        """Read the body from now on. Nothing of it is decoded or asked for before this is called."""
-        buffer = self._buffer
+    def read_body(self, exchange: Exchange, limit: int) -> Signal[bytes]:
+        """Nothing of the body is decoded, and the client is not told to send it, before this is called."""
+        head, buffer = exchange.head, self._buffer
         self._buffer = b""
-        self._reader = LengthBody(length) if head.transfer_encoding is None else ChunkedBody(limit)
+        self._reader = LengthBody(exchange.length) if head.transfer_encoding is None else ChunkedBody(limit)
         signal = self._body_signal = Signal()
+        self._upload_until_at = monotonic() + self._settings.upload_timeout_s
         if head.expect is not None and head.minor and not buffer:
             self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         self._feed_body(buffer)
+        if self._reading_paused and not self._unfed:
+            self._resume_reading()  # it was paused while a step between head and body took its time
         return signal
 
     def _feed_body(self, data: bytes) -> None:
-        reader = self._reader
+        """Decode received bytes of the body, a slice at a time."""
+        if self._unfed:
+            self._unfed += data
+            if len(self._unfed) > self._settings.pipeline_bytes:
+                self._pause_reading()
+            return
+        if len(data) > _SLICE_BYTES and isinstance(self._reader, ChunkedBody):
+            self._unfed = data[_SLICE_BYTES:]
+            asyncio.get_running_loop().call_soon(self._feed_next_slice)
+            data = data[:_SLICE_BYTES]
+        self._feed_slice(data)
+
+    def _feed_next_slice(self) -> None:
+        """Other connections had their turn."""
+        data, self._unfed = self._unfed, b""
+        if self._ending:
+            return
+        if self._reader is None:
+            self._buffer += data
+            return
+        self._feed_body(data)
+        if self._reading_paused and not self._unfed and self._reader is not None:
+            self._resume_reading()
+
+    def _feed_slice(self, data: bytes) -> None:
+        reader, exchange = self._reader, self._exchange
         assert reader is not None
+        assert exchange is not None
+        before = reader.stored_bytes
         try:
             rest = reader.feed(data)
+            exchange.hold_body(reader.stored_bytes - before)
         except BadBody as bad:
-            signal, self._body_signal = self._body_signal, None
-            self._reader = None
-            if signal is not None:
-                signal.fail(bad)
+            reason = Reason.BODY_TOO_LARGE if bad.status == 413 else Reason.MALFORMED
+            self._fail_body(Refusal(reason, bad.message))
+            return
+        except Refusal as refusal:
+            self._fail_body(refusal)
             return
         if not reader.complete:
-            self.deadline_at = monotonic() + self._gateway.settings.body_timeout_s
+            self.deadline_at = min(monotonic() + self._settings.body_timeout_s, self._upload_until_at)
             return
-        self.deadline_at = NEVER
+        self._clear_deadline()
         self._reader = None
+        if self._unfed:
+            rest, self._unfed = rest + self._unfed, b""
         self._buffer = rest
         signal, self._body_signal = self._body_signal, None
         if signal is not None:
             signal.set(reader.take())
 
-    def finish(self, keep_alive: bool, unread_body: bool) -> None:
-        """The answer is written. Go on with the next request, or close."""
-        self._exchange = None
-        if self.closed:
-            return
-        if unread_body or self._reader is not None:
-            self._linger()
-        elif not keep_alive or self._gateway.draining:
-            self.transport.close()
-        elif self._paused_size < 0:
-            self._go_on()
+    def _fail_body(self, refusal: Refusal) -> None:
+        """The body cannot be had. What still comes of it is not a request: the connection ends with the answer."""
+        self._clear_deadline()
+        self._reader = None
+        signal, self._body_signal = self._body_signal, None
+        if signal is not None:
+            signal.fail(refusal)
 
-    def _go_on(self) -> None:
-        """With the next request, here or to come."""
-        self.deadline_at = monotonic() + self._gateway.settings.keep_alive_s
-        if self._reading_paused:
+    # ---- reading
+
+    def _pause_reading(self) -> None:
+        if self._reading_paused or self.closed:
+            return
+        self._reading_paused = True
+        self.transport.pause_reading()
+        self.deadline_at = min(self.deadline_at, monotonic() + _LOOK_S)
+
+    def _resume_reading(self) -> None:
+        if self._reading_paused and not self.transport.is_closing():
             self._reading_paused = False
             self.transport.resume_reading()
-        if self._buffer:
-            self._pump()
+
+    def _client_has_left(self) -> bool:
+        """Whether a FIN or RST has arrived behind bytes that were not read. Linux only, as the whole gateway."""
+        sock = self.transport.get_extra_info("socket")
+        try:
+            state: int = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0]
+        except OSError:
+            return False
+        return state != _TCP_ESTABLISHED
 
     # ---- ends
 
-    def _refuse_head(self, bad: BadHead) -> None:
+    def _refuse(self, refusal: Refusal) -> None:
         """Answer bytes that are no request. What follows them cannot be read either."""
         self._buffer = b""
-        problem = problems.malformed_http(bad.message)
-        if bad.status in {414, 431}:
-            problem = problems.headers_too_large(self._gateway.settings.head_bytes)
-        self._gateway.ledger.count_malformed(problem.outcome)
-        self._refuse(problem, bad.status)
-
-    def _refuse(self, problem: problems.Problem, status: int | None = None) -> None:
-        exchange = Exchange(self._gateway, self, RequestHead(b"GET", b"/", 1), 0)
+        exchange = Exchange(self, RequestHead(b"GET", b"/", 1), 0)
         exchange.keep_alive = False
-        exchange.cors = self._gateway.cors.lines_for(None)
-        exchange.write_problem(problem, status)
+        self._clients.handler.refuse(exchange, refusal)
         self._linger()
+
+    def _end(self) -> None:
+        """Close when everything that was written is out. Requests behind the last one are not served."""
+        if self._buffer or self._unfed:
+            self._linger()
+            return
+        self._ending = True
+        self.transport.close()
+        if not self.closed and self.transport.get_write_buffer_size():
+            self._watch_reader(monotonic())
 
     def _linger(self) -> None:
         """Stop sending, and read a little of what still comes, or the kernel answers it with a reset."""
-        self._drop_reader()
-        self._buffer = b""
+        self._ending = True
+        self._forget_input()
         self._linger_bytes = 0
-        self.deadline_at = monotonic() + _LINGER_S
+        if self._reading_paused:
+            self._resume_reading()
         if self.transport.can_write_eof():
             self.transport.write_eof()
+        now_at = monotonic()
+        self.deadline_at = now_at + _LINGER_S
+        if self.transport.get_write_buffer_size():
+            self._watch_reader(now_at)
 
     def _discard(self, data: bytes) -> None:
         self._linger_bytes += len(data)
         if self._linger_bytes > _LINGER_BYTES:
             self.transport.close()
 
-    def _drop_reader(self) -> None:
+    def _forget_input(self) -> None:
+        self._buffer = self._unfed = b""
         self._reader = None
         self._body_signal = None
 
+    def cut(self) -> None:
+        self._ending = True
+        self.transport.abort()
+
+    def drain(self) -> None:
+        if self._exchange is None and not self._ending:
+            self._end()
+
+    # ---- deadlines
+
+    def _clear_deadline(self) -> None:
+        """The request may take as long as it likes; a client that is not read is looked at now and then."""
+        self.deadline_at = monotonic() + _LOOK_S if self._reading_paused else NEVER
+
+    def _watch_reader(self, now_at: float) -> None:
+        """From now on the client must take some of what was written in every `reader_timeout_s`."""
+        self._unsent_bytes = self.transport.get_write_buffer_size()
+        self.deadline_at = now_at + self._settings.reader_timeout_s
+
     def on_deadline(self, now_at: float) -> None:
-        """The sweeper: what this connection was given time for did not happen."""
-        if self._paused_size >= 0:
-            self._cut_stuck_reader(now_at)
-        elif self._linger_bytes >= 0 or (self._exchange is None and not self._buffer):
+        if self._reading_paused and self._client_has_left():
+            self.transport.abort()
+        elif self._unsent_bytes >= 0:
+            self._judge_reader(now_at)
+        elif self._ending or (self._exchange is None and not self._buffer):
             self.deadline_at = NEVER
             self.transport.abort()
         elif self._exchange is None:
-            self._buffer = b""
-            self._refuse(problems.request_timeout(self._gateway.settings.head_timeout_s))
+            self._refuse(Refusal(Reason.HEAD_TIMEOUT))
         elif self._body_signal is not None:
-            signal, self._body_signal = self._body_signal, None
-            signal.fail(TimeoutError())
+            late = now_at >= self._upload_until_at
+            self._fail_body(Refusal(Reason.UPLOAD_TIMEOUT if late else Reason.BODY_TIMEOUT))
+        else:
+            self._clear_deadline()
 
-    def _cut_stuck_reader(self, now_at: float) -> None:
-        size = self.transport.get_write_buffer_size()
-        if size < self._paused_size:
-            self._paused_size = size
-            self.deadline_at = now_at + self._gateway.settings.reader_timeout_s
+    def _judge_reader(self, now_at: float) -> None:
+        """Cut a client that has taken nothing of its answer for too long."""
+        if self.transport.get_write_buffer_size() < self._unsent_bytes:
+            self._watch_reader(now_at)
             return
         self.deadline_at = NEVER
         if self._exchange is not None:
             self._exchange.reader_stuck = True
         self.transport.abort()
 
-    def drain(self) -> None:
-        """The gateway shuts down: an idle connection closes, a busy one after its answer."""
-        if self._exchange is None and self._linger_bytes < 0:
-            self.transport.close()
+    # ---- what an exchange asks
+
+    @property
+    def bodies(self) -> BodyBudget:
+        return self._clients.bodies
+
+    @property
+    def draining(self) -> bool:
+        return self._clients.draining
+
+    @property
+    def peer(self) -> str:
+        if self._peer is None:
+            address = self.transport.get_extra_info("peername")
+            self._peer = str(address[0]) if address else ""
+        return self._peer

@@ -10,10 +10,7 @@ not depend on how they arrived.
 """
 
 import re
-from typing import TYPE_CHECKING, Final
-
-if TYPE_CHECKING:
-    from remuda.gateway.access.keys import Principal
+from typing import Final
 
 _TOKEN: Final = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]++"
 _HEAD: Final = re.compile(
@@ -73,8 +70,8 @@ class BadHead(Exception):  # noqa: N818 - it is a verdict on the client's bytes
 class RequestHead:
     """A checked head. Not changed after parsing, for a connection reuses it when the same bytes come again.
 
-    `block` are whole header lines for the engine, rendered; the named fields are the gateway's. `caller`, `ring`
-    and `checked_s` are what the flow found out about exactly these bytes, so that it need not find out again.
+    `block` are whole header lines for the engine, rendered; the named fields are the gateway's. `identity` is
+    what somebody else found out about exactly these bytes, so that it need not be found out again.
     """
 
     authorization: bytes | None = None
@@ -91,9 +88,7 @@ class RequestHead:
     x_api_key: bytes | None = None
     block: bytes = b""
     length: int = 0
-    caller: "Principal | None" = None
-    ring: object = None
-    checked_s: float = 0.0
+    identity: object = None
 
     def __init__(self, method: bytes, target: bytes, minor: int) -> None:
         self.method = method

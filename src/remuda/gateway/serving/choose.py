@@ -1,6 +1,6 @@
 """Which model a request means: by name, alias or adapter; or any that fits. Refusals say what there is.
 
-Does not know engines' states beyond "may one be picked". Called by `flow` and `generate`.
+Does not know the state of engines beyond whether one may be picked.
 """
 
 from typing import Final
@@ -9,7 +9,10 @@ from remuda.gateway.access.keys import Principal
 from remuda.gateway.api import problems
 from remuda.gateway.api.ask import Ask, decode_name
 from remuda.gateway.api.problems import Refused
-from remuda.gateway.serving.directory import Directory, LiveModel, Served
+from remuda.gateway.serving.directory import Directory, Served
+from remuda.gateway.serving.live_model import LiveModel
+from remuda.policy import fit
+from remuda.policy.fit import Offer
 
 _DEFAULT_CAPABILITY: Final = {"any": "chat"}
 
@@ -21,9 +24,9 @@ def choose_model(directory: Directory, ask: Ask, caller: Principal) -> Served:
     served = directory.by_json.get(ask.model)
     if served is None:
         name = decode_name(ask.model)
-        served = directory.by_name.get(name)
+        served = directory.find(name)
         if served is None:
-            raise Refused(problems.model_not_found(name, _visible(directory, caller)))
+            raise Refused(problems.model_not_found(name, list_visible(directory, caller)))
     if caller.models and served.canonical not in caller.models:
         raise Refused(problems.model_not_allowed(served.name or "", caller.tenant))
     capabilities = served.model.route.capabilities
@@ -41,30 +44,26 @@ def _chat_completes(capability: str, capabilities: tuple[str, ...]) -> bool:
 def _choose_any(directory: Directory, ask: Ask, caller: Principal) -> Served:
     wanted = ask.capability or _DEFAULT_CAPABILITY.get(ask.route.capability, ask.route.capability)
     allowed = [model for model in directory.models if caller.may_use(model.route.served_name)]
-    fitting = [model for model in allowed if _fits(model, wanted, ask.max_tokens)]
-    ready = [model for model in fitting if model.candidates]
-    if not ready:
+    chosen = fit.choose_model([_offer_of(model) for model in allowed], wanted, ask.max_tokens)
+    if chosen is None:
         bound = f" with max_tokens {ask.max_tokens}" if ask.max_tokens else ""
-        considered = [f"{model.route.served_name} ({_why_not(model, wanted, ask)})" for model in allowed]
+        considered = [f"{model.route.served_name} ({_why_not(model, wanted, ask.max_tokens)})" for model in allowed]
         raise Refused(problems.no_fitting_model(f"{wanted}{bound}", considered))
-    model = min(ready, key=lambda live: min(load.work_tokens for load in live.loads))
-    return Served(None, model)
+    return Served(None, allowed[chosen])
 
 
-def _fits(model: LiveModel, wanted: str, max_tokens: int | None) -> bool:
-    if wanted not in model.route.capabilities:
-        return False
-    limit = model.route.max_tokens
-    return limit is None or max_tokens is None or max_tokens <= limit
+def _offer_of(model: LiveModel) -> Offer:
+    return Offer(model.route.capabilities, model.route.max_tokens, model.least_work_tokens)
 
 
-def _why_not(model: LiveModel, wanted: str, ask: Ask) -> str:
+def _why_not(model: LiveModel, wanted: str, max_tokens: int | None) -> str:
     if wanted not in model.route.capabilities:
         return "serves " + ", ".join(model.route.capabilities)
-    if not _fits(model, wanted, ask.max_tokens):
+    if not fit.fits(_offer_of(model), wanted, max_tokens):
         return f"takes at most {model.route.max_tokens} tokens"
-    return model.route.waiting or "no engine is ready"
+    return model.waiting or "no engine is ready"
 
 
-def _visible(directory: Directory, caller: Principal) -> list[str]:
+def list_visible(directory: Directory, caller: Principal) -> list[str]:
+    """The names that the caller may use, and may be told."""
     return [name for name, served in directory.by_name.items() if caller.may_use(served.canonical)]

@@ -1,112 +1,28 @@
-"""The models that are served right now, the engines of each, and which of them may be picked.
+"""All models and engines that are served right now, by every name a request may use.
 
-`Directory` turns a Table into live models, keeping the state of every engine that stays. Leases own the in-flight
-counts. It decides nothing itself: `policy.route` picks, `policy.health` judges. Read by `flow`, changed by `health` and
-by leases.
+Turns each new Table into live models. Engines and models that stay keep what is known about them. Does not decide which
+engine takes a request.
 """
 
+import asyncio
+from collections.abc import Iterator
 from time import monotonic
-from typing import TYPE_CHECKING
 
 import msgspec
 
 from remuda.gateway.serving.live_engine import LiveEngine
-from remuda.gateway.table import Endpoint, ModelRoute, Table
-from remuda.gateway.upstream.connection import Upstream
+from remuda.gateway.serving.live_model import LiveModel
+from remuda.gateway.settings import GatewaySettings
+from remuda.gateway.table import Endpoint, Split, Table
 from remuda.gateway.upstream.pool import PoolLimits
 from remuda.policy import health as health_policy
-from remuda.policy import route as route_policy
+from remuda.policy.blame import Blame
 from remuda.policy.health import Event, Health, HealthSettings, State
-
-if TYPE_CHECKING:
-    from remuda.gateway.settings import GatewaySettings
-
-
-class Lease:
-    """One request aboard one engine: owns its share of the in-flight counts and its connection until closed, once."""
-
-    __slots__ = ("ahead", "answered", "closed", "engine", "prompt_tokens", "started_s", "upstream")
-
-    def __init__(self, engine: LiveEngine, prompt_tokens: int) -> None:
-        self.upstream: Upstream | None = None
-        self.answered = self.closed = False
-        self.engine = engine
-        self.prompt_tokens = prompt_tokens
-        self.ahead = engine.load.lease(prompt_tokens)
-        self.started_s = monotonic()
-        engine.requests += 1
-
-    def begin_answer(self, upstream: Upstream) -> None:
-        """The answer has begun. Only a stream's first byte tells the speed of prefill."""
-        self.answered = True
-        load = self.engine.load
-        load.answered(self.prompt_tokens)
-        if upstream.head.streams:
-            load.measure(self.ahead, upstream.heard_at - self.started_s)
-            self.engine.measured_at = upstream.heard_at
-
-    def close(self) -> None:
-        """It is over, however it ended."""
-        if self.closed:
-            return
-        self.closed = True
-        load = self.engine.load
-        if not self.answered:
-            load.answered(self.prompt_tokens)
-        load.release()
-        if self.upstream is not None:
-            self.upstream.release()
-
-
-class LiveModel:
-    """One model and the engines that may be picked for it now."""
-
-    __slots__ = ("_pick", "candidates", "engines", "loads", "route", "turn")
-
-    def __init__(self, route: ModelRoute, engines: tuple[LiveEngine, ...]) -> None:
-        self.route = route
-        self.engines = engines
-        self.turn = 0
-        self._pick = route_policy.PICKS[route.routing]
-        self.choose_candidates()
-
-    def choose_candidates(self) -> None:
-        """Again, after a health or the table has changed; never per request."""
-        ready = [engine for engine in self.engines if not engine.draining]
-        pool = health_policy.choose_pool([engine.health for engine in ready])
-        self.candidates = [ready[index] for index in pool.indices]
-        self.loads = [engine.load for engine in self.candidates]
-
-    def pick(self, prompt_tokens: int, tried: tuple[LiveEngine, ...]) -> LiveEngine | None:
-        """The engine for this request, none that was tried."""
-        candidates, loads = self.candidates, self.loads
-        if tried:
-            candidates = self._others(tried)
-            loads = [engine.load for engine in candidates]
-        if not candidates:
-            return None
-        self.turn += 1
-        if len(candidates) == 1:
-            return candidates[0]
-        return candidates[self._pick(loads, prompt_tokens, self.turn)]
-
-    def has_other(self, tried: tuple[LiveEngine, ...]) -> bool:
-        """Whether there is an engine that was not tried."""
-        return bool(self._others(tried))
-
-    def _others(self, tried: tuple[LiveEngine, ...]) -> list[LiveEngine]:
-        """The untried ones, the trusted before the suspect."""
-        others = [engine for engine in self.engines if engine not in tried and not engine.draining]
-        return [engine for engine in others if engine in self.candidates] or others
-
-    @property
-    def ready(self) -> bool:
-        """Whether an engine is there that is not known to be down."""
-        return any(not engine.draining and engine.health.state is not State.EJECTED for engine in self.engines)
+from remuda.policy.split import pick_split
 
 
 class Served:
-    """What a name in a request means."""
+    """What a name in a request means: a model, or one of its adapters."""
 
     __slots__ = ("adapter", "canonical", "model", "name")
 
@@ -116,13 +32,28 @@ class Served:
         self.model = model
         self.adapter = adapter
         self.canonical = adapter or model.route.served_name
-        """The name access is decided by: the served name, or the adapter's."""
+        """The name that access is decided by: the served name, or the adapter's."""
+
+
+class SplitName:
+    """A name whose requests are divided between models by weight."""
+
+    def __init__(self, name: str, members: list[Served], weights: list[int]) -> None:
+        self.name = name
+        self._members = members
+        self._weights = weights
+        self._credits = [0] * len(weights)
+
+    def next(self) -> Served:
+        """What the name means for this request."""
+        member = self._members[pick_split(self._weights, self._credits)]
+        return Served(self.name, member.model, member.adapter)
 
 
 class Directory:
-    """All live models by every name a request may use."""
+    """See the module."""
 
-    def __init__(self, settings: "GatewaySettings") -> None:
+    def __init__(self, settings: GatewaySettings) -> None:
         self._pool_limits = PoolLimits(
             settings.connect_timeout_s, settings.idle_per_engine, settings.engine_keep_alive_s
         )
@@ -131,24 +62,43 @@ class Directory:
         self.by_name: dict[str, Served] = {}
         self.by_json: dict[bytes, Served] = {}
         """The same by the name as it stands in a body, quotes and all: most requests need not decode it."""
+        self.splits: dict[str, SplitName] = {}
         self.engines: dict[str, LiveEngine] = {}
-        self.loaded = False
+        self._leaving: list[LiveEngine] = []
+        """Engines that left the table and still have connections: their streams end by the same deadlines."""
+        self.first_table = asyncio.Event()
+        """Set when the first table has been applied."""
+        self.generation = 0
+        """Tables applied so far."""
+
+    # ---- changes
 
     def apply(self, table: Table) -> None:
-        """Take over a new table. Engines that stay keep load, health and connections; the others finish."""
+        """Take over a new table. Requests on their way keep the engine they have."""
         engines: dict[str, LiveEngine] = {}
+        known = {model.route.name: model for model in self.models}
         models = []
         for route in table.models:
             live = tuple(self._take_engine(endpoint, engines) for endpoint in route.endpoints)
-            models.append(LiveModel(route, live))
+            model = known.get(route.name)
+            if model is None:
+                model = LiveModel(route, live)
+            else:
+                model.change(route, live)
+            models.append(model)
         for engine_id, engine in self.engines.items():
             if engines.get(engine_id) is not engine:
                 engine.pool.close()
+                self._leaving.append(engine)
         self.engines = engines
         self.models = models
         self.by_name = _index_names(models)
+        self.splits = _divide_names(table.splits, self.by_name)
         self.by_json = {msgspec.json.encode(name): served for name, served in self.by_name.items()}
-        self.loaded = True
+        for name in self.splits:
+            self.by_json.pop(msgspec.json.encode(name), None)
+        self.generation += 1
+        self.first_table.set()
 
     def _take_engine(self, endpoint: Endpoint, engines: dict[str, LiveEngine]) -> LiveEngine:
         engine = engines.get(endpoint.id) or self.engines.get(endpoint.id)
@@ -159,12 +109,39 @@ class Directory:
         engines[endpoint.id] = engine
         return engine
 
-    def see(self, engine: LiveEngine, event: Event) -> None:
-        """Tell an engine's health what happened; candidates follow when it changed."""
+    def explain(self, waiting: dict[str, str]) -> None:
+        """What models wait for now, in words: model → words. No new table: nothing else changes."""
+        for model in self.models:
+            if model.route.name in waiting:
+                model.waiting = waiting[model.route.name]
+
+    @property
+    def loaded(self) -> bool:
+        """Whether a table has been applied."""
+        return self.generation > 0
+
+    # ---- names
+
+    def find(self, name: str) -> Served | None:
+        """What a name means for the next request to it."""
+        split = self.splits.get(name)
+        return self.by_name.get(name) if split is None else split.next()
+
+    # ---- health
+
+    def see(self, engine: LiveEngine, event: Event, *, certain: bool = True) -> None:
+        """Tell an engine's health what happened. The candidates follow when it has changed."""
         before = engine.health
-        after = health_policy.next_health(before, event, monotonic(), self._health_settings)
+        after = health_policy.next_health(before, event, monotonic(), self._health_settings, certain=certain)
         if after is not before:
             self.set_health(engine, after)
+
+    def blame(self, blames: list[Blame]) -> None:
+        """Tell engines what they are blamed for."""
+        for blame in blames:
+            engine = self.engines.get(blame.engine_id)
+            if engine is not None:
+                self.see(engine, blame.event, certain=blame.certain)
 
     def set_health(self, engine: LiveEngine, after: Health) -> None:
         before, engine.health = engine.health, after
@@ -176,9 +153,16 @@ class Directory:
                 if engine in model.engines:
                     model.choose_candidates()
 
+    def connected(self) -> Iterator[LiveEngine]:
+        """Engines that may have connections, those that left the table included."""
+        if self._leaving:
+            self._leaving = [engine for engine in self._leaving if engine.pool.connections]
+            yield from self._leaving
+        yield from self.engines.values()
+
 
 def _index_names(models: list[LiveModel]) -> dict[str, Served]:
-    """Every name, own names before aliases, so that an alias never hides a model."""
+    """Every name. A model's own name comes before aliases, so that an alias never hides a model."""
     names = {model.route.served_name: Served(model.route.served_name, model) for model in models}
     for model in models:
         for adapter in model.route.adapters:
@@ -188,3 +172,14 @@ def _index_names(models: list[LiveModel]) -> dict[str, Served]:
         for alias in model.route.aliases:
             names.setdefault(alias, Served(alias, model))
     return names
+
+
+def _divide_names(splits: tuple[Split, ...], names: dict[str, Served]) -> dict[str, SplitName]:
+    """The names that are divided. A part whose model is not served gives its share to the others."""
+    divided = {}
+    for split in splits:
+        parts = [(names[model], weight) for model, weight in split.parts if model in names and weight > 0]
+        if parts:
+            members = [served for served, _ in parts]
+            divided[split.name] = SplitName(split.name, members, [weight for _, weight in parts])
+    return divided

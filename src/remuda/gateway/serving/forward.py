@@ -1,32 +1,32 @@
-"""Get an answer to begin: pick an engine, send, wait for the first byte; elsewhere again while that is allowed.
+"""Get an answer to begin: pick an engine, send, wait for the first byte; on another engine again while that is allowed.
 
-A failed try is repeated by phase (`policy.retry`): not connected: always; sent and nothing received: inference has no
-effect beyond its answer, so that is safe too; after the first byte: never (that will be resume). A kept-alive
-connection that the engine had already closed is not a failure of anything: it is replaced once, uncounted. An engine's
-5xx is tried elsewhere as long as there is an elsewhere; the last engine's own words are relayed. Called by `flow` and
-by `generate`.
+A failed attempt is repeated by phase (`policy.retry`): not connected: always; sent and nothing received: inference has
+no effect beyond its answer, so that is safe too; after the first byte: never. An engine's 5xx is tried on another
+engine as long as there is one; the last engine's own words are relayed. Who is to blame for failed attempts is decided
+when the request's fate is known (`policy.blame`).
 """
 
 from time import monotonic
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from remuda.gateway.api import problems
 from remuda.gateway.api.ask import Ask
-from remuda.gateway.api.problems import Refused
+from remuda.gateway.api.problems import Problem, Refused
 from remuda.gateway.http.exchange import Exchange
-from remuda.gateway.serving.directory import Lease, Served
+from remuda.gateway.record.ledger import Ledger
+from remuda.gateway.record.record import Record
+from remuda.gateway.serving.attempt import Attempt
+from remuda.gateway.serving.directory import Directory, Served
 from remuda.gateway.serving.live_engine import LiveEngine
-from remuda.gateway.upstream.connection import AttemptFailed, Upstream
+from remuda.gateway.settings import GatewaySettings
+from remuda.gateway.upstream.connection import AttemptFailed
 from remuda.gateway.upstream.request import render_head
 from remuda.gateway.upstream.trace import continue_trace
+from remuda.policy.blame import Failure, decide_blame, is_suspect
 from remuda.policy.health import Event
-from remuda.policy.retry import Phase, may_retry
+from remuda.policy.outcome import Outcome
+from remuda.policy.retry import Phase, RetryBudget, may_retry
 from remuda.vllm import markers
-
-if TYPE_CHECKING:
-    from remuda.gateway.app import Gateway
-
-_OVERLOADED: Final = 503
 
 
 class Request:
@@ -34,12 +34,13 @@ class Request:
 
     __slots__ = ("_block", "_body", "_name", "_request_id", "_trace", "ask", "served")
 
-    def __init__(self, ask: Ask, served: Served, exchange: Exchange) -> None:
+    def __init__(self, ask: Ask, served: Served, exchange: Exchange, lines: bytes) -> None:
+        """`lines` are the client's header lines that go on to the engine."""
         self.ask = ask
         self.served = served
         self._body = ask.body
         self._name = served.name
-        self._block = exchange.head.block
+        self._block = lines
         self._request_id = exchange.request_id
         self._trace = continue_trace(exchange.head.traceparent)
 
@@ -56,98 +57,118 @@ class Request:
         return render_head(start, self._block, self._request_id, self._trace, len(body)), body
 
 
-async def forward(gateway: "Gateway", request: Request, exchange: Exchange) -> Lease:
-    """The first answer that may be relayed, aboard its lease. Raises Refused when there is none."""
-    gateway.retry_budget.count_request()
-    model, prompt_tokens = request.served.model, request.ask.prompt_tokens
-    tried: tuple[LiveEngine, ...] = ()
-    while True:
-        engine = model.pick(prompt_tokens, tried)
-        if engine is None:
-            raise Refused(problems.model_not_ready(request.served.canonical, model.route.waiting))
-        exchange.tries += 1
-        exchange.engine_id = engine.endpoint.id
-        lease = Lease(engine, prompt_tokens)
+class Forwarder:
+    """Sends requests to the engines of a directory."""
+
+    def __init__(self, settings: GatewaySettings, directory: Directory, ledger: Ledger) -> None:
+        self._settings = settings
+        self._directory = directory
+        self._ledger = ledger
+        self._budget = RetryBudget(settings.retry_ratio, settings.retry_per_s, settings.retry_most, monotonic())
+
+    async def forward(self, request: Request, record: Record) -> Attempt:
+        """The first answer that may be relayed, with the attempt that got it. Raises Refused when there is none."""
+        self._budget.count_request()
+        served = request.served
+        model, prompt_tokens = served.model, request.ask.prompt_tokens
+        tried: tuple[LiveEngine, ...] = ()
+        failures: list[Failure] = []
+        answered = False
         try:
-            status = await attempt(lease, request, gateway.settings.first_byte_timeout_s)
-        except AttemptFailed as failure:
-            engine.failures += 1
-            gateway.directory.see(engine, _EVENTS[failure.phase] if not failure.timed_out else Event.TIMED_OUT)
-            tried = (*tried, engine)
-            if not model.has_other(tried) or not _may_try_again(gateway, request, exchange, failure.phase):
-                raise Refused(_explain(request, exchange, failure, gateway)) from None
-        else:
-            tried = (*tried, engine)
-            if status < 500 or not _try_elsewhere(gateway, request, exchange, lease, tried):
-                return lease
-            lease.close()
-        engine.retries += 1
+            while True:
+                engine = model.pick(prompt_tokens, tried)
+                if engine is None:
+                    raise Refused(problems.model_not_ready(served.canonical, model.explain_wait()))
+                attempt = Attempt(engine, prompt_tokens)
+                record.begin_attempt(attempt)
+                tried = (*tried, engine)
+                try:
+                    head, body = request.render(engine)
+                    await attempt.send(head, body, self._settings.first_byte_timeout_s)
+                except AttemptFailed as failed:
+                    attempt.failure = failed.detail
+                    failures.append(_failure_of(engine, failed))
+                    if not self._may_try_again(request, record, tried, failed.phase, failures):
+                        raise Refused(self._explain(request, record, failed)) from None
+                    continue
+                except BaseException:
+                    attempt.close()
+                    raise
+                failure = _judge_status(attempt)
+                if failure is None:
+                    answered = True
+                    return attempt
+                if failure.event is not Event.OK:
+                    failures.append(failure)
+                if not self._may_try_again(request, record, tried, Phase.SENT, failures):
+                    return attempt  # the last engine's own words are relayed
+                attempt.close()
+        finally:
+            if failures:
+                self._directory.blame(decide_blame(failures, answered))
+
+    def _may_try_again(
+        self,
+        request: Request,
+        record: Record,
+        tried: tuple[LiveEngine, ...],
+        phase: Phase,
+        failures: list[Failure],
+    ) -> bool:
+        """Whether another engine gets the request: there is one, the phase allows it, and the budget pays for it."""
+        model = request.served.model
+        if not model.has_untried(tried) or is_suspect(failures):
+            return False
+        if not may_retry(phase, True, record.tries, self._settings.attempts):
+            return False
+        name = model.route.name
+        if not self._budget.take(monotonic()):
+            self._ledger.count_retry_denied(name)
+            return False
+        self._ledger.count_retry(name, phase)
+        return True
+
+    def _explain(self, request: Request, record: Record, failed: AttemptFailed) -> Problem:
+        model = request.served.canonical
+        if failed.phase is Phase.CONNECT:
+            return problems.engine_unreachable(model, record.tries)
+        if failed.timed_out:
+            return problems.engine_timeout(model, self._settings.first_byte_timeout_s)
+        return problems.engine_failed(model, failed.detail)
+
+    def judge(self, attempt: Attempt, trouble: str = "") -> Outcome:
+        """What a relayed answer counts as, for the request and for the engine's health. `trouble`: why it broke off."""
+        engine, status = attempt.engine, attempt.upstream.head.status
+        if trouble:
+            attempt.failure = trouble
+            self._directory.see(engine, Event.BROKEN, certain=False)
+            return Outcome.STREAM_BROKEN
+        if status < 500:
+            if not engine.pristine:
+                self._directory.see(engine, Event.OK)
+            return Outcome.COMPLETED if status < 400 else Outcome.REJECTED_BY_ENGINE
+        return Outcome.NO_CAPACITY if status == 503 else Outcome.UPSTREAM_FAILED
 
 
 _EVENTS: Final = {Phase.CONNECT: Event.CONNECT_FAILED, Phase.SENT: Event.BROKEN, Phase.STREAMING: Event.BROKEN}
 
 
-async def attempt(lease: Lease, request: Request, first_byte_timeout_s: float) -> int:
-    """One try; the status of the answer that began. On every other way out the lease is closed."""
-    pool = lease.engine.pool
-    try:
-        head, body = request.render(lease.engine)
-        fresh = False
-        while True:
-            upstream = lease.upstream = pool.take_idle(fresh) or await pool.connect()
-            try:
-                await upstream.send(head, body, lease.started_s + first_byte_timeout_s)
-                break
-            except AttemptFailed as failure:
-                if fresh or not failure.stale:
-                    raise
-                upstream.release()
-                fresh = True
-        _refuse_interrupted(upstream)
-        if upstream.head.fault:
-            raise AttemptFailed(Phase.SENT, upstream.head.fault)
-        lease.begin_answer(upstream)
-    except BaseException:  # the client leaving is thrown in here; a lease ends on every exit
-        lease.close()
-        raise
-    return upstream.head.status
+def _failure_of(engine: LiveEngine, failed: AttemptFailed) -> Failure:
+    event = Event.TIMED_OUT if failed.timed_out else _EVENTS[failed.phase]
+    return Failure(engine.endpoint.id, event, certain=failed.phase is Phase.CONNECT)
 
 
-def _refuse_interrupted(upstream: Upstream) -> None:
-    """An engine that was told to stop answers politely; nothing was relayed yet, so it is no answer."""
-    first = upstream.peek()
-    if first.startswith(markers.IN_BAND_ERROR) or (upstream.complete and first.find(markers.ABORT) >= 0):
-        raise AttemptFailed(Phase.SENT, "it was stopped while it worked on the request")
+def _judge_status(attempt: Attempt) -> Failure | None:
+    """Why the answer that began is none that may be relayed while there is another engine; None when it is one.
 
-
-def _may_try_again(gateway: "Gateway", request: Request, exchange: Exchange, phase: Phase) -> bool:
-    if not may_retry(phase, True, exchange.tries, gateway.settings.attempts):
-        return False
-    model = request.served.model.route.name
-    if not gateway.retry_budget.take(monotonic()):
-        gateway.ledger.count_retry_denied(model)
-        return False
-    gateway.ledger.count_retry(model, phase)
-    return True
-
-
-def _try_elsewhere(
-    gateway: "Gateway", request: Request, exchange: Exchange, lease: Lease, tried: tuple[LiveEngine, ...]
-) -> bool:
-    """An engine answered 5xx. Overload is no fault of its health; anything else is."""
-    assert lease.upstream is not None
-    status = lease.upstream.head.status
+    Overload is a reason to ask another engine, and nobody's fault (Event.OK).
+    """
+    upstream = attempt.upstream
+    status = upstream.head.status
+    engine_id = attempt.engine_id
     if status not in markers.ENGINE_FAULT_STATUSES:
-        return False
-    if status != _OVERLOADED:
-        gateway.directory.see(lease.engine, Event.ENGINE_ERROR)
-    return request.served.model.has_other(tried) and _may_try_again(gateway, request, exchange, Phase.SENT)
-
-
-def _explain(request: Request, exchange: Exchange, failure: AttemptFailed, gateway: "Gateway") -> problems.Problem:
-    model = request.served.canonical
-    if failure.phase is Phase.CONNECT:
-        return problems.engine_unreachable(model, exchange.tries)
-    if failure.timed_out:
-        return problems.engine_timeout(model, gateway.settings.first_byte_timeout_s)
-    return problems.engine_failed(model, failure.detail)
+        return None
+    body = upstream.peek()
+    if markers.is_overload(status, body):
+        return Failure(engine_id, Event.OK, certain=True)
+    return Failure(engine_id, Event.ENGINE_ERROR, certain=markers.is_draining(status, body))

@@ -2,25 +2,23 @@
 
 The head is rendered anew and goes out with the first bytes of the body. Event streams are cut at event ends only: the
 tail of an unfinished event waits, so that an error can be said in-band if the engine dies. Per read: one count, one
-write. Called by `flow`.
+write. Does not know which engine it is, nor what the outcome means for it.
 """
 
 import re
 from collections import deque
 from time import monotonic
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from remuda.gateway.api import problems
+from remuda.gateway.api.problems import Dialect
+from remuda.gateway.api.refusals import dialect_of
 from remuda.gateway.http.exchange import STATUS_LINES, Exchange
-from remuda.gateway.serving.directory import Lease
+from remuda.gateway.record.record import Record
+from remuda.gateway.serving.attempt import Attempt
 from remuda.gateway.upstream.connection import Taker, Upstream
 from remuda.gateway.waiting import Signal
-from remuda.policy.health import Event
-from remuda.policy.outcome import Outcome
 from remuda.vllm import markers
-
-if TYPE_CHECKING:
-    from remuda.gateway.app import Gateway
 
 _EVENT_BYTES: Final = 1 << 20
 """An event longer than this is not held until its end."""
@@ -37,68 +35,62 @@ _BODILESS: Final = frozenset({204, 304})
 _LAST_CHUNK: Final = b"0\r\n\r\n"
 
 
-async def relay(gateway: "Gateway", exchange: Exchange, lease: Lease) -> Outcome:
-    """Relay the whole answer; the outcome it had."""
-    upstream = lease.upstream
-    assert upstream is not None
-    stream = None
+async def relay(exchange: Exchange, record: Record, attempt: Attempt, idle_timeout_s: float) -> str:
+    """Relay the whole answer; why it broke off, or nothing. Closes the attempt."""
+    upstream = attempt.upstream
     try:
         if upstream.complete and not upstream.head.streams:
-            _write_whole(exchange, upstream)
-        else:
-            stream = Relay(exchange, upstream)
-            await stream.run(gateway.settings.idle_timeout_s)
+            write_whole(exchange, record, upstream)
+            return ""
+        stream = Relay(exchange, record, upstream, dialect_of(record.route_name))
+        await stream.run(idle_timeout_s)
+        return stream.trouble
     finally:
-        lease.close()
-    return judge(gateway, lease, upstream.head.status, "" if stream is None else stream.trouble)
+        attempt.close()
 
 
-def judge(gateway: "Gateway", lease: Lease, status: int, trouble: str = "") -> Outcome:
-    """What a relayed answer counts as, for the request and for the engine's health."""
-    if trouble:
-        gateway.directory.see(lease.engine, Event.BROKEN)
-        return Outcome.STREAM_BROKEN
-    if status < 500:
-        if not lease.engine.pristine:
-            gateway.directory.see(lease.engine, Event.OK)
-        return Outcome.COMPLETED if status < 400 else Outcome.REJECTED_BY_ENGINE
-    return Outcome.NO_CAPACITY if status == 503 else Outcome.UPSTREAM_FAILED
-
-
-def _write_whole(exchange: Exchange, upstream: Upstream) -> None:
-    """An answer that came in one piece goes out in one piece."""
+def write_whole(exchange: Exchange, record: Record, upstream: Upstream) -> None:
+    """Relay an answer that is here as a whole: it goes out in one piece."""
     body = upstream.take_parts()
     framing = b"" if upstream.head.status in _BODILESS else b"content-length: %d\r\n" % len(body)
-    exchange.connection.transport.write(render_head(exchange, upstream, framing) + body)
-    exchange.answer_bytes = len(body)
-    exchange.usage = read_usage(body)
+    exchange.link.write(render_head(exchange, record, upstream, framing) + body)
+    record.answer_bytes = len(body)
+    note_usage(record, body)
 
 
-def render_head(exchange: Exchange, upstream: Upstream, framing: bytes) -> bytes:
-    """The head of a relayed answer: the engine's own lines, our framing, who it was."""
+def render_head(exchange: Exchange, record: Record, upstream: Upstream, framing: bytes) -> bytes:
+    """The head of a relayed answer: the engine's own lines, our framing, and which engine it was."""
     answer = upstream.head
     exchange.status = answer.status
     exchange.answered = True
-    exchange.first_byte_s = upstream.heard_at
-    if exchange.gateway.draining:
+    record.first_byte_at = upstream.heard_at
+    if exchange.link.draining:
         exchange.keep_alive = False
+    id_line = upstream.owner.id_line
     return b"".join(
         (
             STATUS_LINES.get(answer.status) or STATUS_LINES[502],
             answer.lines,
             framing,
-            upstream.owner.id_line if answer.status < 400 else upstream.owner.id_line + _FAILED_HOP,
+            id_line if answer.status < 400 else id_line + _FAILED_HOP,
             b"x-request-id: ",
             exchange.request_id,
             b"\r\n" if exchange.keep_alive and exchange.head.minor else b"\r\n" + exchange.framing(),
-            exchange.cors,
+            exchange.extra_lines,
             b"\r\n",
         )
     )
 
 
+def note_usage(record: Record, answer: bytes) -> None:
+    """Note prompt and generated tokens as an engine states them at the end of an answer or of a stream."""
+    usage = read_usage(answer)
+    if usage is not None:
+        record.prompt_tokens, record.generated_tokens = usage
+
+
 def read_usage(answer: bytes) -> tuple[int, int] | None:
-    """Prompt and generated tokens as an engine states them at the end of an answer or of a stream."""
+    """(prompt tokens, generated tokens) as stated last; None when they are not stated."""
     start = answer.rfind(_USAGE_MARK)
     if start < 0:
         return None
@@ -112,27 +104,32 @@ def read_usage(answer: bytes) -> tuple[int, int] | None:
 
 
 class Relay(Taker):
-    """One answer being relayed: `Taker` on one side, `exchange.Source` on the other."""
+    """One answer that is relayed in parts."""
 
     chunked = False
     trouble = ""
+    """Why the answer broke off; empty while it has not."""
     events = 0
     tail = b""
+    """An event that has begun and not ended."""
 
-    def __init__(self, exchange: Exchange, upstream: Upstream) -> None:
+    def __init__(self, exchange: Exchange, record: Record, upstream: Upstream, dialect: Dialect) -> None:
         self.exchange = exchange
+        self.record = record
         self.upstream = upstream
-        self.write = exchange.connection.transport.write
+        self.dialect = dialect
+        self.write = exchange.link.write
         self.recent: deque[bytes] = deque(maxlen=_RECENT)
         self.streams = upstream.head.streams
         self.bytes = 0
         self.finished: Signal[None] = Signal()
 
     async def run(self, idle_timeout_s: float) -> None:
-        """From the head to the last byte."""
+        """Relay everything, from the head to the last byte."""
         exchange, upstream = self.exchange, self.upstream
-        exchange.source = self
-        head = render_head(exchange, upstream, self._choose_framing())
+        exchange.pause_source = upstream.pause
+        exchange.resume_source = upstream.resume
+        head = render_head(exchange, self.record, upstream, self._choose_framing())
         self.write(head + self.frame(upstream.take_parts()))
         if upstream.complete:
             self.end()
@@ -149,6 +146,8 @@ class Relay(Taker):
 
     def _frame_anew(self) -> bytes:
         """The same when nobody knows its length yet."""
+        if self.upstream.head.status in _BODILESS:
+            return b""
         if self.exchange.head.minor == 0:
             self.exchange.keep_alive = False
             return b""
@@ -170,10 +169,9 @@ class Relay(Taker):
         self.tail = payload[end:]
         return payload[:end]
 
-    # ---- from upstream
+    # ---- from the engine
 
     def take(self, payload: bytes) -> None:
-        """One read's worth of the body."""
         framed = self.frame(payload)
         if framed:
             self.write(framed)
@@ -192,7 +190,7 @@ class Relay(Taker):
         return b"%x\r\n%b\r\n" % (size, payload) if self.chunked else payload
 
     def take_chunk(self, chunk: bytes, start: int) -> None:
-        """One chunk of whole events as it came, payload from `start` on: byte for byte what `take` would make of it."""
+        """Byte for byte what `take` would make of it, without framing it anew."""
         if self.tail:
             self.take(chunk[start:-2])
             return
@@ -202,7 +200,6 @@ class Relay(Taker):
         self.write(chunk)
 
     def end(self) -> None:
-        """The answer is complete."""
         if self.tail:
             self.write(_CHUNK % (len(self.tail), self.tail) if self.chunked else self.tail)
         if self.chunked:
@@ -210,12 +207,12 @@ class Relay(Taker):
         self._finish()
 
     def broken(self, detail: str) -> None:
-        """The engine died in the middle. A stream is told so as its last event; anything else is cut short."""
+        """A stream is told so as its last event; anything else is cut short."""
         self.trouble = detail
         exchange = self.exchange
         if self.streams and (self.chunked or exchange.head.minor == 0):
-            body = problems.stream_broken(detail).body(exchange.request_id.decode(), exchange.dialect)
-            start = b"event: error\ndata: " if exchange.dialect is problems.Dialect.ANTHROPIC else b"data: "
+            body = problems.stream_broken(detail).body(exchange.request_id.decode(), self.dialect)
+            start = b"event: error\ndata: " if self.dialect is Dialect.ANTHROPIC else b"data: "
             event = start + body + b"\n\n"
             self.write(_CHUNK % (len(event), event) + _LAST_CHUNK if self.chunked else event)
             exchange.keep_alive = False
@@ -224,21 +221,12 @@ class Relay(Taker):
         self._finish()
 
     def _finish(self) -> None:
-        exchange = self.exchange
-        exchange.last_byte_s = monotonic()
-        exchange.answer_bytes = self.bytes
-        exchange.events = self.events
+        record = self.record
+        record.last_byte_at = monotonic()
+        record.answer_bytes = self.bytes
+        record.events = self.events
         ending = b"".join(self.recent)
-        exchange.usage = read_usage(ending)
-        said = markers.ABORT in ending or (self.streams and markers.IN_BAND_ERROR in ending)
-        if said and not self.trouble:
+        note_usage(record, ending)
+        if not self.trouble and markers.is_interrupted(ending, self.streams):
             self.trouble = "the engine was stopped"
         self.finished.set(None)
-
-    # ---- from the client's side
-
-    def pause(self) -> None:
-        self.upstream.pause()
-
-    def resume(self) -> None:
-        self.upstream.resume()

@@ -17,17 +17,17 @@ def test_revoking_the_last_key_shuts_everybody_out_and_opens_nothing(host):
     gateway = Gateway(GatewaySettings(host=host))
     gateway.apply(WITH_KEY)
     gateway.apply(WITHOUT)
-    assert gateway._keys_wanted
-    assert len(gateway.keys) == 0
+    assert gateway.identifier.keys_wanted
+    assert len(gateway.identifier.ring) == 0
     assert [model.route.name for model in gateway.directory.models] == ["demo"]
 
 
 def test_a_gateway_of_this_machine_is_open_until_there_is_a_key():
     gateway = Gateway(GatewaySettings(host="127.0.0.1"))
     gateway.apply(WITHOUT)
-    assert not gateway._keys_wanted
+    assert not gateway.identifier.keys_wanted
     gateway.apply(WITH_KEY)
-    assert gateway._keys_wanted
+    assert gateway.identifier.keys_wanted
 
 
 def test_a_gateway_of_a_network_does_not_begin_without_keys():

@@ -1,0 +1,33 @@
+"""How many wrong API keys an address may send.
+
+A token bucket per address. Only wrong keys are refused by it: behind a load balancer all clients share one address, and
+a client with a good key must not pay for its neighbour. Bounded: the addresses that were heard of longest ago are
+forgotten first. Does not know keys.
+"""
+
+from typing import Final
+
+_BURST: Final = 20.0
+"""Wrong keys in a row before an address is slowed down: a deployment with an old key in it restarts a few times."""
+_PER_S: Final = 1.0
+"""Wrong keys per second after that."""
+_ADDRESSES: Final = 4096
+"""Addresses remembered."""
+
+
+class Guesses:
+    """Wrong keys by address."""
+
+    def __init__(self) -> None:
+        self._left: dict[str, tuple[float, float]] = {}
+        """address → (wrong keys it may still send, when that was counted), the one counted last at the end."""
+
+    def count(self, address: str, now_at: float) -> bool:
+        """One more wrong key came from `address`; whether that is still within its bound."""
+        left, counted_at = self._left.pop(address, (_BURST, now_at))
+        left = min(_BURST, left + (now_at - counted_at) * _PER_S)
+        within = left >= 1.0
+        self._left[address] = (left - 1.0 if within else left, now_at)
+        if len(self._left) > _ADDRESSES:
+            del self._left[next(iter(self._left))]
+        return within
