@@ -357,9 +357,9 @@ class Upstream:
     def peek(self) -> bytes:
         """The part of the body that is here, without taking it."""
         parts = self._parts
-        if len(parts) != 1:
+        if len(parts) > 1:
             parts[:] = [b"".join(parts)]
-        return parts[0]
+        return parts[0] if parts else b""
 
     def wait_for_more(self) -> Signal[None]:
         """Set when more of the body is here, or all of it; for whoever looks at the answer before taking it."""
@@ -367,6 +367,8 @@ class Upstream:
         self._more = more
         if self._failed:
             more.fail(AttemptFailed(Phase.SENT, self._failure))
+        elif self.complete:
+            more.set(None)
         elif self._holding:
             self._stop_holding()
         return more
@@ -428,6 +430,13 @@ class Upstream:
             self.transport.resume_reading()
 
     # ---- ends
+
+    def cut(self, detail: str) -> None:
+        """Close now, also in the middle of an answer."""
+        if self.busy:
+            self._fail(detail)
+        elif not self.lost:
+            self.transport.abort()
 
     def on_deadline(self, now_at: float) -> None:
         """Nothing was heard for too long, or an idle connection is old."""

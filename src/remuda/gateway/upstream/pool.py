@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from time import monotonic
 from typing import cast
 
+from remuda.gateway.deadlines import NEVER
 from remuda.gateway.head_memo import HeadMemo
 from remuda.gateway.upstream.connection import AttemptFailed, Owner, Upstream
 from remuda.gateway.upstream.head import AnswerHead
@@ -51,8 +52,10 @@ class Pool(Owner):
         "_address",
         "_address_lines",
         "_connecting",
+        "_last_time_s",
         "_limits",
         "_path_prefix",
+        "_timer",
         "_tls",
         "answer_memo",
         "closed",
@@ -71,6 +74,8 @@ class Pool(Owner):
         self.connections: set[Upstream] = set()
         self.idle: list[Upstream] = []
         self.closed = False
+        self._last_time_s = NEVER
+        self._timer: asyncio.TimerHandle | None = None
         self.connects = 0
         """How many connections were tried so far."""
         self.change_address(address)
@@ -142,6 +147,8 @@ class Pool(Owner):
             raise AttemptFailed(Phase.CONNECT, type(error).__name__) from error
         upstream = cast("Upstream", protocol)
         self.connections.add(upstream)
+        if self.closed:
+            self._limit_life()
         return upstream
 
     def keep(self, upstream: Upstream) -> None:
@@ -157,9 +164,24 @@ class Pool(Owner):
         if not upstream.busy and upstream in self.idle:
             self.idle.remove(upstream)
 
-    def close(self) -> None:
-        """The engine is no longer used: idle connections close now, the others after their answers."""
+    def close(self, last_time_s: float = NEVER) -> None:
+        """The engine is no longer used. Idle connections close now, the others after their answers.
+
+        last_time_s  answers that take longer than this from now on are cut
+        """
         self.closed = True
+        self._last_time_s = last_time_s
         for upstream in self.idle:
             upstream.transport.close()
         self.idle.clear()
+        if self.connections or self._connecting:
+            self._limit_life()
+
+    def _limit_life(self) -> None:
+        if self._timer is None and self._last_time_s < NEVER:
+            self._timer = asyncio.get_running_loop().call_later(self._last_time_s, self._cut)
+
+    def _cut(self) -> None:
+        self._timer = None
+        for upstream in list(self.connections):
+            upstream.cut("it left the fleet, and the time for its last answers is over")

@@ -181,3 +181,61 @@ def test_only_a_kept_connection_that_says_nothing_was_closed_before_the_request(
         next(answer.__await__())
     assert caught.value.stale is stale
     assert caught.value.detail == "it closed the connection"
+
+
+def test_more_of_an_answer_can_be_waited_for_before_it_is_taken():
+    upstream, wire = open_upstream()
+    upstream.send(b"head", b"body", 5.0)
+    upstream.data_received(HEAD + b"x" * 60_000)
+    upstream.data_received(b"x" * 60_000)
+    assert not wire.reading
+    more = upstream.wait_for_more()
+    assert wire.reading
+    assert not more.done
+    upstream.data_received(b"y")
+    assert more.done
+    assert upstream.peek() == b"x" * 120_000 + b"y"
+    assert not wire.reading
+    upstream.wait_for_more()
+    assert wire.reading
+
+
+def test_wait_for_more_of_a_complete_answer_is_over_at_once():
+    upstream, _ = open_upstream()
+    upstream.send(b"head", b"body", 5.0)
+    upstream.data_received(b"HTTP/1.1 200 OK\r\ncontent-length: 1\r\n\r\nx")
+    assert upstream.wait_for_more().done
+
+
+@pytest.mark.parametrize("lost_first", [True, False], ids=["lost before the wait", "lost during the wait"])
+def test_wait_for_more_fails_when_the_answer_breaks(lost_first):
+    upstream, _ = open_upstream()
+    upstream.send(b"head", b"body", 5.0)
+    upstream.data_received(HEAD + b"x")
+    if lost_first:
+        upstream.connection_lost(None)
+    more = upstream.wait_for_more()
+    if not lost_first:
+        upstream.connection_lost(None)
+    with pytest.raises(AttemptFailed, match="it closed the connection"):
+        next(more.__await__())
+
+
+def test_wait_for_more_has_the_deadline_of_the_answer():
+    upstream, _ = open_upstream()
+    upstream.send(b"head", b"body", 5.0)
+    upstream.data_received(HEAD + b"x")
+    more = upstream.wait_for_more()
+    upstream.on_deadline(6.0)
+    with pytest.raises(AttemptFailed) as caught:
+        next(more.__await__())
+    assert caught.value.timed_out
+    assert caught.value.detail == "it did not begin to answer in time"
+
+
+def test_looking_at_an_empty_answer_leaves_nothing_behind():
+    upstream, _ = open_upstream()
+    answer = upstream.send(b"head", b"body", 5.0)
+    assert upstream.peek() == b""
+    upstream.data_received(b"HTTP/1.1 200 OK\r\n")
+    assert not answer.done
