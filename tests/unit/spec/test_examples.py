@@ -1,4 +1,4 @@
-"""Every example loads, makes sense, and is what its name says."""
+"""Every example loads, passes all checks, and holds what its name says."""
 
 from pathlib import Path
 
@@ -20,6 +20,15 @@ def test_example_loads_and_makes_sense(name: str, variant: planner.Variant | Non
     loaded = spec.load_files([EXAMPLES / f"{name}.yaml"])
     assert len(loaded.models) == 1
     assert planner.check_all(loaded, variant) == ()
+
+
+@pytest.mark.parametrize("name", ["laptop", "two-engines", "existing-engines", "h100x8-70b", "adapters"])
+def test_example_for_one_machine_has_no_field_without_effect_there(name: str):
+    loaded = spec.load_files([EXAMPLES / f"{name}.yaml"])
+    assert planner.check_all(loaded, one_machine=True) == ()
+    for model in loaded.models:
+        for reference in (model.spec.source_token, *(endpoint.api_key for endpoint in model.spec.endpoints or ())):
+            assert reference is None or reference.secret is None, "a machine cannot read a Kubernetes Secret"
 
 
 def test_laptop_listens_on_loopback_and_serves_the_demo():
