@@ -140,6 +140,17 @@ async def test_two_content_types_are_refused(site, second):
     assert site.engine.requests == []
 
 
+@pytest.mark.parametrize("named", [b"content-type", b"keep-alive, Content-Type", b"x,content-type\t,y"], ids=repr)
+async def test_content_type_cannot_be_hidden_from_the_engine(site, named):
+    """The gateway reads the body by it, so the engine must read it by the same."""
+    response = await site.ask(complete(headers=b"connection: " + named + b"\r\n"))
+    assert response.status == 400
+    assert response.error["message"] == (
+        "Malformed HTTP request: Connection names Content-Type, which is for the engine as well"
+    )
+    assert site.engine.requests == []
+
+
 ANSWERS = {
     "a relayed answer": (complete(), 200),
     "a stream": (complete(stream=True), 200),

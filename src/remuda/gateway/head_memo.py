@@ -1,8 +1,8 @@
-"""The last head that was parsed, recognised when it comes again with any Content-Length.
+"""Recognises the last parsed head when the same bytes come again, with any Content-Length.
 
-Clients repeat themselves byte for byte, and so does an engine within a second (its Date header): comparing is thirty
-times cheaper than parsing. What matches is exactly what a full parser accepted before, but for the digits of the
-length. Does not know what a head means. Used by `listen` for requests and by `upstream` for answers.
+Clients repeat their heads byte for byte, and so does an engine within a second (until its Date changes). To compare is
+thirty times cheaper than to parse. A match differs from a head that a full parser has accepted only in the digits of
+the length. Does not know what a head means.
 """
 
 import re
@@ -14,7 +14,12 @@ _LENGTH_LINE: Final = re.compile(rb"\r\ncontent-length:[\t ]*([0-9]{1,18})(?=\r)
 
 
 class HeadMemo(Generic[T]):
-    """`head` is what the parser made of `data`, a head with its empty line; `length` is how long it read the body."""
+    """Remembers one head.
+
+    data    the head with its empty line
+    head    what the parser made of it
+    length  how long the parser found its body to be
+    """
 
     __slots__ = ("_length", "_prefix", "_suffix", "head")
 
