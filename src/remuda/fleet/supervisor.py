@@ -171,7 +171,8 @@ class FleetSupervisor:
             reservation.release()
 
     async def _drain(self) -> None:
-        await self._gateway.drain(self._plan.settings.drain_timeout_s)
+        settings = self._plan.settings
+        await self._gateway.drain(settings.lame_duck_s + settings.drain_timeout_s)
         await asyncio.gather(*self._starting, return_exceptions=True)  # an interrupted installer removes its files
         await asyncio.gather(*(self._drain_engine(name) for name in self._engines), return_exceptions=True)
 

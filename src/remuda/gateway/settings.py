@@ -148,6 +148,7 @@ def settings_from_spec(gateway: "ModelGateway | None") -> GatewaySettings:
         idle_timeout_s=float(wanted.timeouts.idle),
         keep_alive_s=float(wanted.timeouts.keep_alive),
         drain_timeout_s=float(wanted.timeouts.drain),
+        lame_duck_s=float(wanted.timeouts.lame_duck),
         attempts=wanted.retries.attempts,
         retry_ratio=wanted.retries.budget_ratio,
         health_interval_s=float(wanted.health.interval),

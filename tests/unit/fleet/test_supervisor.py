@@ -267,6 +267,24 @@ async def test_second_request_to_stop_cuts(home: Home) -> None:
     assert source.engines["demo-0"].cut
 
 
+async def test_gateway_may_take_its_lame_duck_time_and_its_time_to_drain(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = GatewaySettings(port=0, lame_duck_s=7.0, drain_timeout_s=30.0)
+    fleet = Fleet(replace(plan_of("demo"), settings=settings), home, DoubleSource())
+    await fleet.until(events.Ready)
+    gateway = fleet.supervisor._gateway
+    drain, given = gateway.drain, []
+
+    async def note(timeout_s: float) -> None:
+        given.append(timeout_s)
+        await drain(timeout_s)
+
+    monkeypatch.setattr(gateway, "drain", note)
+    await fleet.stop()
+    assert given == [37.0]
+
+
 async def test_down_tells_until_the_end(home: Home) -> None:
     fleet = Fleet(plan_of("demo"), home, DoubleSource())
     await fleet.until(events.Ready)

@@ -45,3 +45,8 @@ def test_no_field_of_a_gateway_is_written_in_vain():
 
 def test_a_gateway_that_says_nothing_is_what_a_process_is_without_one():
     assert settings_from_spec(load(HEAD + b"spec: {}\n")) == settings_from_spec(None) == GatewaySettings()
+
+
+def test_lame_duck_time_is_0_unless_a_file_asks_for_it():
+    assert settings_from_spec(load(HEAD + b"spec: {timeouts: {lameDuck: 1500ms}}\n")).lame_duck_s == 1.5
+    assert GatewaySettings().lame_duck_s == 0.0

@@ -85,6 +85,9 @@ class Timeouts(Shape):
     """Time between two pieces of an answer. A stream of any length continues while pieces arrive."""
     keep_alive: Wait = Duration("75s")
     """Time until the next request on an idle client connection."""
+    lame_duck: Annotated[Duration, AtMost("1h")] = Duration("0s")
+    """Time for which a stopping gateway still takes requests while `/ready` says 503, before it finishes the running
+    ones. Load balancers need some seconds to notice; 0s is right without one."""
     drain: Annotated[Duration, AtMost("24h")] = Duration("30s")
     """Time for running requests to finish when the gateway stops."""
 
