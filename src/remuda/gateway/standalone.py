@@ -1,9 +1,8 @@
-"""`remuda gateway FILE` after its files are read: this process again, without what reading them took.
+"""A gateway process of its own: `remuda gateway FILE`, after its files have been read.
 
-Reading files needs pydantic, which would stay in memory (20 MiB) for as long as the gateway serves. So the command
-hands what it decided to a fresh interpreter in its own place: same process id, same terminal, same signals. The plan
-crosses in a file without a name, because it may hold engines' keys. Called by `cli.gateway` and, on the other side, by
-`__main__`.
+Reading the files needs pydantic, which would stay in memory (20 MiB) for as long as the gateway serves. So the command
+replaces itself by a fresh interpreter and hands it what the files said. The process id, the terminal and the signals
+stay the same. The plan is handed over in a file without a name, because it may hold the keys of engines.
 """
 
 import os
@@ -24,14 +23,14 @@ OPTION = "--plan"
 
 
 class GatewayPlan(msgspec.Struct, frozen=True):
-    """What the files said, and where this machine keeps its tenants."""
+    """What the files said, and the path of the file that holds this machine's tenants."""
 
     settings: GatewaySettings
     table: Table
     tenants: str
 
     async def watch(self) -> AsyncIterator[Table]:
-        """The table, which never changes, with the keys of `remuda tenant`, which may."""
+        """The table of the files, with the keys of `remuda tenant`, which may change."""
         async for keys in TenantStore(Path(self.tenants)).watch():
             yield msgspec.structs.replace(self.table, keys=self.table.keys + keys)
 
@@ -47,7 +46,7 @@ def become(plan: GatewayPlan) -> NoReturn:
 
 
 def run_from_plan(fd: int) -> int:
-    """Serve what `become` left in `fd`; the exit status."""
+    """Serve the plan that `become` wrote into `fd`; the exit status."""
     os.lseek(fd, 0, os.SEEK_SET)
     with os.fdopen(fd, "rb") as file:
         plan = msgspec.json.decode(file.read(), type=GatewayPlan)

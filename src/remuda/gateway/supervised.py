@@ -1,10 +1,14 @@
-"""The process entry a supervisor uses: settings and tables come in over an inherited socket, events go out.
+"""A gateway process under a supervisor: settings and tables come in over an inherited socket, events go out.
 
-JSON lines. In: {"settings": …} once, then {"table": …} now and on each change, and {"figures": …} of the engines for
-/metrics. Out: {"event": "listening", "port": …}, {"event": "drained", "clean": …}, {"event": "problem", "message": …,
-"hint": …}, and {"event": "alive"} every second for as long as the event loop turns, by which the parent notices a
-process that hangs. The end of what comes in = the parent is gone or wants us gone: drain and exit. Imports nothing
-heavy: this process starts in well under half a second.
+Both directions are JSON lines.
+
+In     {"settings": …} once; {"table": …} now and after each change; {"waiting": …}, what models without an engine wait
+       for; {"figures": …} of the engines, for /metrics
+Out    {"event": "listening", "port": …}; {"event": "drained", "clean": …}; {"event": "problem", "message": …,
+       "hint": …}; {"event": "alive"} every second, the heartbeat by which the supervisor notices a process that hangs
+
+When the input ends, the supervisor is gone or wants this process to end: it drains and exits. This module imports
+nothing heavy, because the process must start in well under half a second.
 """
 
 import asyncio
@@ -24,7 +28,7 @@ from remuda.observe.figures import FigureBoard, Figures
 _LINE_BYTES = 64 * 1024 * 1024
 _BEAT_S = 1.0
 _LEAVE_S = 1.0
-"""For the last events to reach a parent that reads; one that is stopped never will."""
+"""How long the last events may take to reach the supervisor. A supervisor that is stopped never reads them."""
 
 
 class _Message(msgspec.Struct):
@@ -67,7 +71,8 @@ class ControlSocket:
             self._writer.write(msgspec.json.encode(event) + b"\n")
 
     async def beat(self, every_s: float = _BEAT_S) -> None:
-        """Tell that we live, until cancelled. A parent that does not read is not written to: old beats say nothing."""
+        """Send the heartbeat until cancelled. While the supervisor does not read, none is added: old ones say
+        nothing."""
         while True:
             if not self._writer.transport.get_write_buffer_size():
                 self.tell(event="alive")
@@ -80,7 +85,9 @@ class ControlSocket:
         self.tell(event="drained", clean=clean)
 
     async def close(self) -> None:
-        with contextlib.suppress(OSError, TimeoutError):  # the parent is gone or stopped; there is nobody to tell
+        with contextlib.suppress(
+            OSError, TimeoutError
+        ):  # the supervisor is gone or stopped, so nobody reads the last events
             async with asyncio.timeout(_LEAVE_S):
                 await self._writer.drain()
                 self._writer.close()
@@ -101,7 +108,11 @@ async def _serve(fd: int) -> int:
         await run_gateway(gateway, settings, control, control)
     except (GatewayError, msgspec.MsgspecError) as error:
         hint = error.hint if isinstance(error, GatewayError) else ""
-        text = error.message if isinstance(error, GatewayError) else f"what the parent sent makes no sense: {error}"
+        text = (
+            error.message
+            if isinstance(error, GatewayError)
+            else f"the supervisor sent a line that cannot be read: {error}"
+        )
         control.tell(event="problem", message=text, hint=hint)
         return 1
     finally:

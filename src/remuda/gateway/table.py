@@ -1,9 +1,7 @@
-"""What a gateway serves: models, the engines behind them, and the keys that may ask. One value, replaced as a whole.
+"""What a gateway serves: the models, the engines behind them, and the keys that may use them. Replaced as a whole.
 
-Frozen msgspec structs, because a Table crosses the control socket as JSON each time an engine changes. It says what
-should be; what is known about each engine right now (load, health, connections) lives in `engines`. Made by `fleet`
-and by `app` (static endpoints), read by everything here.
-"""
+These are frozen msgspec structs, because a table crosses a socket as JSON each time an engine changes. A table says
+what should be. What is known about an engine right now (load, health, connections) is not in it."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Literal
@@ -27,28 +25,28 @@ class Endpoint(msgspec.Struct, frozen=True, omit_defaults=True):
     port: int
     tls: bool = False
     path_prefix: str = ""
-    """Before every path, for engines behind another proxy: "/team-a"."""
+    """Put before every path, for engines behind another proxy: "/team-a"."""
     api_key: str | None = None
-    """Sent to the engine as a bearer token, instead of whatever the client sent to us."""
+    """Sent to the engine as a bearer token. What the client sent is not passed on."""
     upstream_model: str | None = None
     """The name this engine knows the model by; None = the served name."""
     state: Literal["ready", "draining"] = "ready"
-    """draining: finishes what it has, is sent nothing new."""
+    """A draining engine finishes the requests it has and gets no new ones."""
 
 
 class ModelRoute(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One model and everything that decides where its requests go."""
+    """One model, and everything that decides where its requests go."""
 
     name: str
     served_name: str
     aliases: tuple[str, ...] = ()
     adapters: tuple[str, ...] = ()
-    """LoRA adapters: names the engines themselves know, forwarded as they are."""
+    """LoRA adapters. The engines know these names, so they are forwarded as they are."""
     adapter_aliases: dict[str, str] = {}
     """Other name → adapter."""
     capabilities: tuple[str, ...] = ("chat", "completion")
     max_tokens: int | None = None
-    """Largest max_tokens this model takes when a request names no model."""
+    """Largest max_tokens of a request that names no model and may be given to this one."""
     max_model_len: int | None = None
     routing: Routing = "leastTime"
     endpoints: tuple[Endpoint, ...] = ()
@@ -65,7 +63,7 @@ class KeyRecord(msgspec.Struct, frozen=True, omit_defaults=True):
     """"sha256:<hex>" of the key."""
     tenant: str
     name: str = ""
-    """Which of the tenant's keys: said in logs, so that one sees whether a rotated key is still used."""
+    """Which of the tenant's keys it is. Logs show it, so that the use of a rotated key can be seen."""
     models: tuple[str, ...] = ()
     """Models it may use; empty = all."""
     expires_s: float | None = None

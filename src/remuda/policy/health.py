@@ -7,14 +7,14 @@ HEALTHY ─────▶ SUSPECT ───────────────
    └────────────── PROBING ◀───────────────────────────────────┘───┘
         ok / `return_after` times probe_ok in a row
 
-* Only faults of the engine are events. A client's bad request, its leaving and a refusal by overload are not.
-* SUSPECT is avoided while anything better exists: traffic moves away with the first fault, not with the third.
-* A good probe lifts suspicion but does not forgive: vLLM says 200 on /health while it hangs and while it drains.
-  Only a real answer sets the fault count to zero; after an ejection the first fault ejects again.
+* Only faults of the engine are events. A client's bad request, a client that leaves and a refusal by overload are not.
+* A SUSPECT endpoint is avoided while there is a better one, so traffic moves away with the first fault.
+* A good probe ends suspicion and does not reset the fault count, because vLLM answers 200 on /health while it hangs and
+  while it drains. Only a real answer resets the count. After an ejection the first fault ejects again.
 * When every endpoint is ejected, the least bad ones are picked and `Pool.panic` says so: a wrong health check must not
   turn into an outage.
 
-It does not know how a probe is made, nor that a hung engine is replaced (policy/hung.py). Called by the gateway.
+Does not know how a probe is made, nor that a hung engine is replaced (policy/hung.py).
 """
 
 import enum
@@ -50,7 +50,7 @@ class HealthSettings:
     return_after: int = 2
     """Good probes in a row that end an ejection; a real answer ends it at once."""
     first_ejection_s: float = 1.0
-    """A local engine that crashed is back in seconds; a network that hiccuped, sooner."""
+    """A local engine that crashed is back in seconds, and a short network failure is over sooner."""
     longest_ejection_s: float = 60.0
     """The doubling stops here: a repaired engine waits at most this long for its probe."""
     forget_after_s: float = 300.0

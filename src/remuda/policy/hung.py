@@ -1,17 +1,17 @@
 """Whether an engine that says it is well has stopped working.
 
-vLLM's /health answers 200 while its core is stopped, deadlocked or draining, so it is judged by its work: a stall is
-the time without evidence of progress. Evidence is a moved token counter, an answered one-token probe, or having
+vLLM's /health answers 200 while its core is stopped, deadlocked or draining, so an engine is judged by its work. A
+stall is the time without evidence of progress: a token counter that moved, a one-token probe that was answered, or
 nothing to do. A stall is judged by the processor time of the core and its workers:
 
-* not advancing, for `frozen_s`: stopped (SIGSTOP) or deadlocked;
-* advancing: a long prefill, a compilation. Allowed up to `longest_step_s`, beyond which it spins.
+* no processor time for `frozen_s`: the core is stopped (SIGSTOP) or deadlocked;
+* processor time: a long prefill or a compilation. This is allowed for `longest_step_s`; after that the core spins.
 
-The same two bounds judge an idle engine whose probe is not answered, because vLLM updates `num_requests_running` only
-after a step: during the first step of a long prompt an engine still reports itself idle. Time in which we were not
-looking (our own process was stopped, the machine slept) does not count: a gap counts as `longest_gap_s` at most.
+The same two bounds judge an idle engine that does not answer its probe, because vLLM updates `num_requests_running`
+only after a step: during the first step of a long prompt an engine still reports that it is idle. A gap between two
+samples (this process was stopped, the machine slept) counts as `longest_gap_s` at most.
 
-It does not know how samples are taken. Called by the engine supervisor.
+Does not know how samples are taken.
 """
 
 import enum
@@ -22,7 +22,7 @@ from itertools import pairwise
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One look at an engine."""
+    """What was seen of an engine at one moment."""
 
     now_s: float
     running: int
@@ -30,10 +30,10 @@ class Sample:
     tokens_total: int
     """Prompt and generated tokens together, since the engine started."""
     core_cpu_s: float
-    """Processor time of the core process and its workers, since they started."""
+    """Processor time of the core process and its workers since they started."""
     probe_ok: bool | None = None
-    """Of the newest one-token probe: True = answered since the last sample, False = not answered (yet), None = none was
-    sent. Probes are sent to idle engines only: a probe never queues behind load."""
+    """What became of the newest one-token probe: True = answered since the last sample, False = not answered so far,
+    None = none was sent. Only idle engines get probes: a probe never waits behind other requests."""
     answered: bool = True
     """Whether /metrics answered; when not, `running`, `waiting` and `tokens_total` are ignored."""
 
@@ -41,13 +41,14 @@ class Sample:
 @dataclass(frozen=True, slots=True)
 class HungLimits:
     frozen_s: float = 20.0
-    """No progress and no processor time for this long = hung. Far above any pause of a live core."""
+    """An engine without progress and processor time for this long is hung. A live core never pauses for so long."""
     longest_step_s: float = 900.0
-    """No progress with processor time for this long = hung. A 128k-token prefill on a CPU takes minutes."""
+    """An engine without progress that uses processor time for this long is hung. A prefill of 128k tokens on a CPU
+    takes minutes."""
     longest_gap_s: float = 5.0
     """The most that the time between two samples counts."""
     idle_cpu_share: float = 0.01
-    """Processor share of one core below which a process counts as standing still."""
+    """A process that uses less than this share of one core does not work."""
 
 
 class Hang(enum.Enum):

@@ -1,7 +1,7 @@
 """How a request can end: exactly one Outcome per request.
 
 The value is the `outcome` label of `remuda_requests_total` and the `outcome` field of the access log. This module
-does not know how an answer looks on the wire (gateway/api/problems.py does). Called by the gateway's flow.
+does not know how an answer looks on the wire (gateway/api/problems.py does).
 """
 
 import enum

@@ -1,15 +1,15 @@
-"""Whether a failed try may be repeated on another engine, and the budget that bounds all retries together.
+"""Whether a failed attempt may be repeated on another engine, and the budget that bounds all retries together.
 
-A dying engine fails all its requests at once; repeated without bound they bury its neighbours. So retries are paid
-from a budget that requests fill: at most `ratio` retries per request over time, plus a small steady rate so that a
-quiet gateway can retry at all. Called by the gateway's flow; it does not know why a try failed.
+A dying engine fails all its requests at once. If all of them were repeated, they would overload the other engines. So
+retries are paid from a budget that requests fill: at most `ratio` retries per request over time, plus a small steady
+rate, so that a gateway with little traffic can retry at all. Does not know why an attempt failed.
 """
 
 import enum
 
 
 class Phase(enum.IntEnum):
-    """How far a try had come when it failed; later phases compare greater."""
+    """How far an attempt had come when it failed; later phases compare greater."""
 
     CONNECT = 0
     """Nothing was sent: the engine never saw the request."""
@@ -32,12 +32,12 @@ class RetryBudget:
         self._at_s = now_s
 
     def count_request(self) -> None:
-        """A first try begins."""
+        """A request begins its first attempt."""
         tokens = self._tokens + self._ratio
         self._tokens = min(self._most, tokens)
 
     def take(self, now_s: float) -> bool:
-        """Pay for one retry; False when the budget is spent. A clock that steps back adds nothing."""
+        """Pay for one retry; False when the budget is spent. A clock that goes backwards adds nothing."""
         if now_s > self._at_s:
             self._tokens = min(self._most, self._tokens + (now_s - self._at_s) * self._per_s)
             self._at_s = now_s
@@ -51,7 +51,7 @@ def may_retry(phase: Phase, safe: bool, attempts: int, most_attempts: int) -> bo
     """Whether the request may be tried again, before the budget is asked.
 
     safe       repeating has no effect beyond the answer (true of inference; false of anything that stores)
-    attempts   tries made so far, the failed one included
+    attempts   attempts made so far, the failed one included
     """
     if phase is Phase.STREAMING or attempts >= most_attempts:
         return False

@@ -1,23 +1,24 @@
-"""Which engine takes a request: one number per candidate, the smallest wins.
+"""Which engine takes a request: one number per candidate, and the smallest wins.
 
     predicted time to first token  =  (work_tokens + prompt_tokens) * s_per_token          [tokens * s/token = s]
     work_tokens                    =  prompt tokens sent and not answered yet + PRESSURE_TOKENS per running request
 
-`s_per_token` is what the engine was measured to take per token of work ahead of a request (itself included), so a
-slow engine is not confused with an empty one. Judged per request and per candidate: there is no fleet-wide switch.
+`s_per_token` is the measured time per token of work that lies ahead of a request (the request included), so a slow
+engine is not confused with an empty one. Each request judges each candidate anew: there is no fleet-wide switch.
 
-It does not know health, draining, adapters or cached prefixes: the caller passes only candidates that may be picked.
-Ties go to the first candidate at or after `turn % n`, so a caller that counts its requests shares idle engines evenly.
-Called by the gateway for each request; an endpoint's figures are kept by whoever owns its leases.
+Does not know health, draining, adapters or which prefixes are cached: the caller passes only candidates that may be
+picked. Ties go to the first candidate at or after `turn % n`, so a caller that counts its requests uses idle engines
+evenly.
 """
 
 import math
 from collections.abc import Callable, Mapping, Sequence
 
 PRESSURE_TOKENS = 16
-"""Work one request in flight adds to the next prefill, in prompt tokens: it takes a place in every step of the batch
-and delays the step that a new prompt waits for. Measured with vLLM 0.32 on a CPU: 4-16 running requests delay a first
-token as 13-30 prompt tokens each do. Small against most prompts, so that it mostly decides when nothing is waiting."""
+"""The work that one request in flight adds to the next prefill, in prompt tokens: it takes a place in every step of the
+batch and delays the step that a new prompt waits for. Measured with vLLM 0.32 on a CPU: each of 4 to 16 running
+requests delays a first token as much as 13 to 30 prompt tokens. Most prompts are longer, so this decides mostly when no
+prompt is waiting."""
 
 BYTES_PER_TOKEN = 4
 """English text in the vocabularies in use today is 3.5-4.5 bytes a token. Only ratios between engines matter here."""
@@ -26,7 +27,7 @@ LONGEST_PROMPT_TOKENS = 65_536
 """A body beyond this many tokens of text holds images or audio, which cost few tokens a byte."""
 
 SPEED_MEMORY_S = 2.0
-"""Measured waiting after which the old speed counts for 1/e. Long prompts measure longer and therefore weigh more."""
+"""After this much measured waiting the old speed counts for 1/e. Long prompts wait longer and therefore weigh more."""
 
 SPEED_FORGET_S = 30.0
 """An engine that was not measured for this long has drifted by 1 - 1/e towards the others' speed, so that one bad
@@ -34,9 +35,9 @@ measurement (a first request that compiled something) does not keep it unused fo
 
 
 class EndpointLoad:
-    """What one engine has to do for us, kept by the owner of its leases; the picks only read it.
+    """The work that one engine has from this gateway. The pick functions only read it.
 
-    requests        leases held now
+    requests        requests in flight
     waiting_tokens  prompt tokens sent whose answer has not begun
     work_tokens     waiting_tokens + PRESSURE_TOKENS * requests, kept up to date so that a pick adds and multiplies once
     s_per_token     measured seconds per token of work; 0.0 = not measured yet
@@ -51,7 +52,7 @@ class EndpointLoad:
         self.s_per_token = s_per_token
 
     def lease(self, prompt_tokens: int) -> int:
-        """A request is sent. Returns the work it has ahead, itself included: give it to `measure` at its first byte."""
+        """A request is sent. Returns the work ahead of it, itself included: pass it to `measure` at its first byte."""
         self.requests += 1
         self.waiting_tokens += prompt_tokens
         ahead = self.work_tokens + prompt_tokens
@@ -59,22 +60,23 @@ class EndpointLoad:
         return ahead
 
     def answered(self, prompt_tokens: int) -> None:
-        """Its answer has begun: the prompt no longer waits. Exactly once per lease, at the latest before `release`."""
+        """Its answer has begun, so the prompt no longer waits. Called once per request, at the latest before
+        `release`."""
         self.waiting_tokens -= prompt_tokens
         self.work_tokens -= prompt_tokens
 
     def release(self) -> None:
-        """It has ended, however it ended."""
+        """The request has ended, in whatever way."""
         self.requests -= 1
         self.work_tokens -= PRESSURE_TOKENS
 
     def measure(self, work_tokens: int, elapsed_s: float) -> None:
-        """The first byte came `elapsed_s` after a lease that had `work_tokens` ahead."""
+        """A first byte came `elapsed_s` after a request was sent that had `work_tokens` ahead."""
         self.s_per_token = update_s_per_token(self.s_per_token, work_tokens, elapsed_s)
 
     @property
     def tokens_per_s(self) -> float:
-        """Measured prefill speed, for people and metrics; 0.0 = not measured yet."""
+        """Measured prefill speed, for metrics; 0.0 = not measured yet."""
         return 1.0 / self.s_per_token if self.s_per_token else 0.0
 
 
@@ -135,7 +137,7 @@ def pick_round_robin(
     turn: int = 0,
     uncached_tokens: list[int] | None = None,  # noqa: ARG001 - one shape
 ) -> int:
-    """Each in its turn, whatever it has to do."""
+    """Each engine in turn, whatever work it has."""
     return turn % len(loads)
 
 
@@ -153,16 +155,16 @@ PICKS: Mapping[str, Pick] = {
     "roundRobin": pick_round_robin,
     "leastRequest": pick_least_request,
 }
-"""By the word the model file uses (`spec.routing`)."""
+"""By the word in the model file (`spec.routing`)."""
 
 
 def predict_time_to_first_token_s(load: EndpointLoad, prompt_tokens: int) -> float:
-    """What `pick_least_time` compares; 0.0 while the engine's speed is unknown."""
+    """The number that `pick_least_time` compares; 0.0 while the engine's speed is unknown."""
     return (load.work_tokens + prompt_tokens) * load.s_per_token
 
 
 def estimate_prompt_tokens(body_bytes: int) -> int:
-    """A prompt's size from its request body's, without looking inside: from 1 to LONGEST_PROMPT_TOKENS."""
+    """The size of a prompt, from the size of its request body alone: from 1 to LONGEST_PROMPT_TOKENS."""
     return min(body_bytes // BYTES_PER_TOKEN + 1, LONGEST_PROMPT_TOKENS)
 
 
@@ -183,10 +185,8 @@ def update_s_per_token(s_per_token: float, work_tokens: int, elapsed_s: float) -
 
 
 def relax_s_per_token(s_per_token: float, others: float, unmeasured_s: float) -> float:
-    """The speed to believe after `unmeasured_s` without a measurement; `others` is the peers' typical s_per_token.
-
-    Called from the slow health tick, never per request.
-    """
+    """The speed to assume after `unmeasured_s` without a measurement. `others` is the typical s_per_token of the
+    others."""
     if s_per_token == 0.0 or others == 0.0 or unmeasured_s <= 0.0:
         return s_per_token
     keep = math.exp(-unmeasured_s / SPEED_FORGET_S)
