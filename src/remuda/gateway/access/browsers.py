@@ -5,6 +5,9 @@ machine: it posts to http://127.0.0.1 (the browser sends the request, although t
 makes its own name resolve to 127.0.0.1 (DNS rebinding), so that the gateway looks like the page's own server. The first
 shows in the Origin header, the second in the Host header. A gateway that asks for keys needs neither check: the page
 does not have the key.
+
+Browsers send the Origin with every POST (Fetch standard, "append a request Origin header"). They omit it when a user
+follows a link, and a link may lead here: no page that GET reaches changes anything. So Sec-Fetch-Site is not looked at.
 """
 
 import re
@@ -12,7 +15,7 @@ from collections.abc import Collection
 from typing import Final
 
 _LOOPBACK_HOST: Final = re.compile(
-    rb"(localhost|[a-z0-9-]+\.localhost|127(\.[0-9]{1,3}){3}|\[::1\])\.?(:[0-9]{1,5})?\Z", re.IGNORECASE
+    rb"(?:(?:(?:[a-z0-9-]+\.)*localhost|127(?:\.[0-9]{1,3}){3})\.?|\[::1\])(?::[0-9]{1,5})?\Z", re.IGNORECASE
 )
 
 
@@ -25,5 +28,5 @@ def is_own_origin(origin: bytes, host: bytes | None, allowed: Collection[bytes])
     """Whether a page of this Origin may send requests: it is allowed, or it was served under the same Host."""
     if origin in allowed or b"*" in allowed:
         return True
-    _, separator, authority = origin.partition(b"://")
-    return bool(separator) and host is not None and authority.lower() == host.lower()
+    authority = origin.partition(b"://")[2]
+    return bool(authority) and host is not None and authority.lower() == host.lower()
