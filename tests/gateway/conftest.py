@@ -13,7 +13,9 @@ from remuda.gateway.app import Gateway
 from remuda.gateway.settings import GatewaySettings
 from remuda.gateway.table import Endpoint, ModelRoute, Table
 
-QUIET = GatewaySettings(port=0, tick_s=0.02, health_interval_s=3600.0, log_access=False, drain_timeout_s=5.0)
+QUIET = GatewaySettings(
+    port=0, tick_s=0.02, health_interval_s=3600.0, hung_sample_s=3600.0, log_access=False, drain_timeout_s=5.0
+)
 """No probes and no log unless a test wants them; deadlines are looked at often."""
 
 

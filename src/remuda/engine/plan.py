@@ -8,7 +8,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from remuda import spec
 from remuda.engine.errors import EngineError
@@ -20,6 +20,7 @@ from remuda.machine.home import Home
 from remuda.machine.secrets import read_secret
 from remuda.vllm.arguments import Target, render_arguments, render_environment, render_notes
 from remuda.vllm.dialect import pick_dialect
+from remuda.vllm.questions import TokenQuestion, token_question
 
 _LAUNCHER: Final = Path(__file__).parent / "inside" / "launch.py"
 
@@ -29,15 +30,6 @@ _PASSED_EXACT: Final = frozenset(
 _PASSED_PREFIXES: Final = ("LC_", "CUDA_", "NVIDIA_", "NCCL_", "OTEL_", "SSL_CERT_")
 """What an engine inherits. Not the rest: tokens and keys of the user's shell have no business in it (TMPDIR: see
 scratch)."""
-
-
-@dataclass(frozen=True, slots=True)
-class TokenQuestion:
-    """A request small enough to be answered by any idle engine at once."""
-
-    path: str
-    body: Mapping[str, Any] | None
-    """None: a sound of a tenth of a second as multipart (speech models take nothing else)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,19 +97,6 @@ def plan_engine(model: spec.Model, replica: int, port: int, installation: Instal
         notes=render_notes(model, target),
         secrets=frozenset(secrets.values()),
     )
-
-
-def token_question(capabilities: tuple[str, ...]) -> TokenQuestion:
-    """The smallest question a model of these capabilities answers."""
-    if {"chat", "completion", "code"} & set(capabilities):
-        return TokenQuestion("/v1/completions", {"prompt": "Hi", "max_tokens": 1, "temperature": 0})
-    if "transcription" in capabilities:
-        return TokenQuestion("/v1/audio/transcriptions", None)
-    if "embedding" in capabilities:
-        return TokenQuestion("/v1/embeddings", {"input": "Hi"})
-    if "classify" in capabilities:
-        return TokenQuestion("/classify", {"input": "Hi"})
-    return TokenQuestion("/score", {"text_1": "Hi", "text_2": "Hi"})
 
 
 def wants_gpu(model: spec.Model) -> bool | None:

@@ -24,6 +24,7 @@ from remuda.gateway.record.log_writer import LogWriter
 from remuda.gateway.serving.directory import Directory
 from remuda.gateway.serving.forward import Forwarder
 from remuda.gateway.serving.generate import Generator
+from remuda.gateway.serving.hang_watch import HangWatch
 from remuda.gateway.serving.health import HealthChecker
 from remuda.gateway.serving.pages import Pages, Sources
 from remuda.gateway.settings import GatewaySettings, check_exposure, is_loopback, wants_keys
@@ -85,7 +86,9 @@ class Gateway:
         flow.pages = Pages(sources, generator)
         self._listener = Listener(self.clients)
         health = HealthChecker(self.directory, settings)
-        self._sweeper = Sweeper(settings.tick_s, self._watched, (health.tick, self._access_lines.flush))
+        self._hang_watch = HangWatch(self.directory, settings)
+        ticks = (health.tick, self._hang_watch.tick, self._access_lines.flush)
+        self._sweeper = Sweeper(settings.tick_s, self._watched, ticks)
 
     def apply(self, change: Table | Waiting) -> None:
         """Take over what a source says. Requests on their way keep what they have. Raises GatewayError."""
@@ -145,6 +148,7 @@ class Gateway:
 
     async def _close(self) -> None:
         self._sweeper.stop()
+        self._hang_watch.close()
         for engine in self.directory.engines.values():
             engine.pool.close()
         self._access_lines.flush()

@@ -105,6 +105,16 @@ class GatewaySettings:
     """Faults without a real answer between them that eject an engine."""
     health_successes: int = 2
     """Good probes in a row after which an ejected engine is healthy again; a real answer is enough."""
+    hung_after_s: float = 120.0
+    """An unsupervised engine that has work, or an unanswered one-token request, and produces nothing for this long gets
+    no more requests until it does. The processor time of its core cannot be seen from here, so this must be longer than
+    any honest step."""
+    hung_sample_s: float = 5.0
+    """Between two looks at the counters of an unsupervised engine; each costs it 4 ms."""
+    hung_question_every_s: float = 30.0
+    """Between two one-token requests to an unsupervised engine that is idle; each costs one forward pass."""
+    hung_question_timeout_s: float = 10.0
+    """An idle engine answers in milliseconds to a second; after this it is doubted."""
     attempts: int = 3
     """Tries of one request, the first included."""
     retry_ratio: float = 0.2

@@ -32,6 +32,8 @@ class Endpoint(msgspec.Struct, frozen=True, omit_defaults=True):
     """The name this engine knows the model by; None = the served name."""
     state: Literal["ready", "draining"] = "ready"
     """A draining engine finishes the requests it has and gets no new ones."""
+    supervised: bool = False
+    """Somebody else sees its processes and replaces it when it hangs, so this gateway need not watch it."""
 
 
 class ModelRoute(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -29,8 +29,9 @@ class Sample:
     waiting: int
     tokens_total: int
     """Prompt and generated tokens together, since the engine started."""
-    core_cpu_s: float
-    """Processor time of the core process and its workers since they started."""
+    core_cpu_s: float | None
+    """Processor time of the core process and its workers since they started; None where it cannot be seen: then only
+    `longest_step_s` judges."""
     probe_ok: bool | None = None
     """What became of the newest one-token probe: True = answered since the last sample, False = not answered so far,
     None = none was sent. Only idle engines get probes: a probe never waits behind other requests."""
@@ -58,6 +59,8 @@ class Hang(enum.Enum):
     SPINNING = "requests are running, but no token was produced although its core keeps the processor busy"
     DEAF = "it is idle, but does not answer a one-token request and its core uses no processor time"
     SILENT = "it does not answer /metrics"
+    STUCK = "requests are running, but no token was produced"
+    MUTE = "it is idle, but does not answer a one-token request"
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +81,7 @@ def decide_hung(samples: Sequence[Sample], limits: HungLimits = HungLimits()) ->
     if _is_standing_still(stall, limits):
         return Hung(_name_standstill(stall[-1]), stalled_s)
     if stalled_s >= limits.longest_step_s:
-        return Hung(Hang.SPINNING if stall[-1].answered else Hang.SILENT, stalled_s)
+        return Hung(_name_long_step(stall[-1]), stalled_s)
     return None
 
 
@@ -122,9 +125,19 @@ def _is_standing_still(stall: Sequence[Sample], limits: HungLimits) -> bool:
     for earlier, later in pairwise(reversed(stall)):
         counted_s += min(earlier.now_s - later.now_s, limits.longest_gap_s)
         if counted_s >= limits.frozen_s:
+            if newest.core_cpu_s is None or later.core_cpu_s is None:
+                return False
             used_s = newest.core_cpu_s - later.core_cpu_s
             return used_s < limits.idle_cpu_share * (newest.now_s - later.now_s)
     return False
+
+
+def _name_long_step(sample: Sample) -> Hang:
+    if not sample.answered:
+        return Hang.SILENT
+    if sample.core_cpu_s is not None:
+        return Hang.SPINNING
+    return Hang.STUCK if sample.running or sample.waiting else Hang.MUTE
 
 
 def _name_standstill(sample: Sample) -> Hang:

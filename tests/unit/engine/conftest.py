@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from remuda.engine.plan import EnginePlan, token_question
+from remuda.engine.plan import EnginePlan
 from remuda.machine.ports import pick_free_port
+from remuda.vllm.questions import token_question
 
 FAKE = Path(__file__).with_name("fake_engine.py")
 

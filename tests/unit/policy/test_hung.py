@@ -175,3 +175,22 @@ def test_nothing_is_hung_before_the_shorter_bound(steps):
     samples = accumulate(steps)
     decision = decide_hung(samples, LIMITS)
     assert decision is None or decision.stalled_s >= LIMITS.frozen_s
+
+
+UNSEEN = Sample(now_s=0.0, running=2, waiting=0, tokens_total=500, core_cpu_s=None)
+
+
+@pytest.mark.parametrize(
+    ("last", "hang"),
+    [
+        (UNSEEN, Hang.STUCK),
+        (replace(UNSEEN, running=0, probe_ok=False), Hang.MUTE),
+        (replace(UNSEEN, answered=False), Hang.SILENT),
+    ],
+    ids=["stuck", "mute", "silent"],
+)
+def test_without_its_processor_time_only_the_longest_step_judges_an_engine(last, hang):
+    samples = [replace(last, now_s=float(second)) for second in range(0, 595, 5)]
+    assert decide_hung(samples, LIMITS) is None
+    samples += [replace(last, now_s=595.0), replace(last, now_s=600.0)]
+    assert decide_hung(samples, LIMITS) == Hung(hang, 600.0)

@@ -15,8 +15,8 @@ from typing import Any
 
 import httpx
 
-from remuda.engine.plan import TokenQuestion
 from remuda.vllm.metrics import EngineMetrics, parse_metrics
+from remuda.vllm.questions import TokenQuestion
 
 METRICS_TIMEOUT_S = 5.0
 """A scrape takes 4 ms; five seconds mean the API process itself is stuck."""

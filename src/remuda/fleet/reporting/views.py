@@ -63,7 +63,13 @@ def plan_table(base: Table, statuses: Iterable[EngineStatus]) -> Table:
 
 def _plan_route(route: ModelRoute, statuses: list[EngineStatus]) -> ModelRoute:
     endpoints = tuple(
-        Endpoint(id=s.id, host=s.host, port=s.port, state="ready" if s.state is EngineState.READY else "draining")
+        Endpoint(
+            id=s.id,
+            host=s.host,
+            port=s.port,
+            state="ready" if s.state is EngineState.READY else "draining",
+            supervised=True,
+        )
         for s in statuses
         if s.state in _ROUTED
     )

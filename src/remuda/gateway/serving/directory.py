@@ -153,6 +153,13 @@ class Directory:
                 if engine in model.engines:
                     model.choose_candidates()
 
+    def set_hung(self, engine: LiveEngine, *, hung: bool) -> None:
+        """Take an engine out of the choice, or back into it."""
+        engine.hung = hung
+        for model in self.models:
+            if engine in model.engines:
+                model.choose_candidates()
+
     def connected(self) -> Iterator[LiveEngine]:
         """Engines that may have connections, those that left the table included."""
         if self._leaving:

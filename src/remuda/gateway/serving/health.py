@@ -7,13 +7,12 @@ Does not know how engines are started.
 
 import asyncio
 from functools import partial
-from time import monotonic
 
+from remuda.gateway.serving.collect import AnswerBroken, ask_engine
 from remuda.gateway.serving.directory import Directory
 from remuda.gateway.serving.live_engine import LiveEngine
 from remuda.gateway.settings import GatewaySettings
 from remuda.gateway.upstream.connection import AttemptFailed
-from remuda.gateway.waiting import as_future
 from remuda.policy.health import Event, begin_probe, wants_probe
 from remuda.policy.route import relax_speeds
 
@@ -34,7 +33,7 @@ class HealthChecker:
             del self._probed_at[engine_id]
         for engine_id, engine in engines.items():
             due = now_at - self._probed_at.get(engine_id, 0.0) >= self._settings.health_interval_s
-            if engine_id in self._running or not (due or wants_probe(engine.health, now_at)):
+            if engine_id in self._running or engine.hung or not (due or wants_probe(engine.health, now_at)):
                 continue
             self._probed_at[engine_id] = now_at
             self._directory.set_health(engine, begin_probe(engine.health, now_at))
@@ -58,16 +57,12 @@ class HealthChecker:
         try:
             async with asyncio.timeout(self._settings.health_timeout_s):
                 healthy = await self._ask(engine)
-        except (TimeoutError, OSError, AttemptFailed):
+        except (TimeoutError, OSError, AttemptFailed, AnswerBroken):
             healthy = False
         if not engine.pool.closed:
             self._directory.see(engine, Event.PROBE_OK if healthy else Event.PROBE_FAILED)
 
     async def _ask(self, engine: LiveEngine) -> bool:
-        upstream = await engine.pool.open_connection()
-        deadline_at = monotonic() + self._settings.health_timeout_s
-        try:
-            await as_future(upstream.send(engine.pool.render_probe(), b"", deadline_at))
-            return upstream.head.status < 400
-        finally:
-            upstream.release()
+        pool = engine.pool
+        status, _ = await ask_engine(pool, pool.render_get("/health"), b"", self._settings.health_timeout_s)
+        return status < 400

@@ -18,15 +18,14 @@ class LiveEngine:
         "draining",
         "ejections",
         "endpoint",
-        "failures",
         "health",
+        "hung",
         "load",
         "measured_at",
         "model_name",
         "pool",
         "pristine",
-        "requests",
-        "retries",
+        "supervised",
     )
 
     def __init__(self, endpoint: Endpoint, limits: PoolLimits) -> None:
@@ -35,9 +34,8 @@ class LiveEngine:
         self.health = Health(State.HEALTHY, now_at)
         self.pristine = True
         """Healthy and without recent faults: a good answer changes nothing, so health need not hear of it."""
-        self.requests = 0
-        self.failures = 0
-        self.retries = 0
+        self.hung = False
+        """It has stopped working although it answers health checks."""
         self.ejections = 0
         self.measured_at = now_at
         self.pool = Pool(address_of(endpoint), limits)
@@ -60,6 +58,7 @@ class LiveEngine:
     def _describe(self, endpoint: Endpoint) -> None:
         self.endpoint = endpoint
         self.draining = endpoint.state == "draining"
+        self.supervised = endpoint.supervised
         self.model_name = endpoint.upstream_model
 
 

@@ -29,7 +29,7 @@ class LiveModel:
 
     def choose_candidates(self) -> None:
         """Find the engines that may be picked. Called when a health or the table has changed, never per request."""
-        self.candidates = _most_trusted([engine for engine in self.engines if not engine.draining])
+        self.candidates = _most_trusted(_working([engine for engine in self.engines if not engine.draining]))
         self.loads = [engine.load for engine in self.candidates]
 
     def pick(self, prompt_tokens: int, tried: tuple[LiveEngine, ...]) -> LiveEngine | None:
@@ -50,12 +50,17 @@ class LiveModel:
 
     def _untried(self, tried: tuple[LiveEngine, ...]) -> list[LiveEngine]:
         """The most trusted of the engines that were not tried."""
-        return _most_trusted([engine for engine in self.engines if engine not in tried and not engine.draining])
+        return _most_trusted(
+            _working([engine for engine in self.engines if engine not in tried and not engine.draining])
+        )
 
     @property
     def ready(self) -> bool:
         """Whether there is an engine that is not known to be down."""
-        return any(not engine.draining and engine.health.state is not State.EJECTED for engine in self.engines)
+        return any(
+            not engine.draining and not engine.hung and engine.health.state is not State.EJECTED
+            for engine in self.engines
+        )
 
     @property
     def least_work_tokens(self) -> int | None:
@@ -71,6 +76,11 @@ class LiveModel:
         if all(engine.draining for engine in self.engines):
             return "its engines are draining"
         return "its engines do not answer"
+
+
+def _working(engines: list[LiveEngine]) -> list[LiveEngine]:
+    """Those that do not hang; all when all do, because a wrong judgement must not turn into an outage."""
+    return [engine for engine in engines if not engine.hung] or engines
 
 
 def _most_trusted(engines: list[LiveEngine]) -> list[LiveEngine]:

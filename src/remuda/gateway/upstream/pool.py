@@ -96,9 +96,18 @@ class Pool(Owner):
         self.starts[path] = start
         return start
 
-    def render_probe(self) -> bytes:
-        """A request for the engine's health page, on a connection that closes after it."""
-        return b"GET %b/health HTTP/1.1\r\n%bconnection: close\r\n\r\n" % (self._path_prefix, self._address_lines)
+    def render_get(self, path: str) -> bytes:
+        """A request for a page of the engine, on a connection that closes after it."""
+        return b"GET %b%b HTTP/1.1\r\n%bconnection: close\r\n\r\n" % (
+            self._path_prefix,
+            path.encode(),
+            self._address_lines,
+        )
+
+    def render_question(self, path: str, length: int) -> bytes:
+        """The head of a small JSON request of our own, on a connection that closes after it."""
+        lines = b"content-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n" % length
+        return (self.starts.get(path) or self.start_for(path)) + lines
 
     def take_idle(self, fresh: bool) -> Upstream | None:
         """The newest idle connection; None if there is none or a fresh one is wanted."""

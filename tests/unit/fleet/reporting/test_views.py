@@ -118,8 +118,8 @@ def test_ready_engines_are_routed_to_and_draining_ones_finish() -> None:
         ],
     )
     assert table.models[0].endpoints == (
-        Endpoint(id="demo-0", host="127.0.0.1", port=9000),
-        Endpoint(id="demo-1", host="127.0.0.1", port=9001, state="draining"),
+        Endpoint(id="demo-0", host="127.0.0.1", port=9000, supervised=True),
+        Endpoint(id="demo-1", host="127.0.0.1", port=9001, state="draining", supervised=True),
     )
     assert table.models[0].max_model_len == 1024
     assert table.models[0].waiting == ""

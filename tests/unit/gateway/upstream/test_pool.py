@@ -110,4 +110,4 @@ def test_every_request_begins_with_the_address_and_the_key():
     pool.change_address(Address("m-1", "::1", 8000))
     assert pool.starts == {}
     assert pool.id_line == b"x-remuda-engine: m-1\r\n"
-    assert pool.render_probe() == b"GET /health HTTP/1.1\r\nhost: [::1]:8000\r\nconnection: close\r\n\r\n"
+    assert pool.render_get("/health") == b"GET /health HTTP/1.1\r\nhost: [::1]:8000\r\nconnection: close\r\n\r\n"
