@@ -32,7 +32,8 @@ class HealthChecker:
         for engine_id in self._probed_at.keys() - engines.keys():
             del self._probed_at[engine_id]
         for engine_id, engine in engines.items():
-            due = now_at - self._probed_at.get(engine_id, 0.0) >= self._settings.health_interval_s
+            # The first probe of an engine is due one interval after it is first seen, whatever the clock says.
+            due = now_at - self._probed_at.setdefault(engine_id, now_at) >= self._settings.health_interval_s
             if engine_id in self._running or engine.hung or not (due or wants_probe(engine.health, now_at)):
                 continue
             self._probed_at[engine_id] = now_at
