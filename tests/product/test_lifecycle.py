@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from tests.product.driving import (
     GONE_S,
@@ -75,9 +76,14 @@ def test_closing_the_terminal_leaves_nothing(machine: Machine, terminal: Termina
     wait_until_gone(family)
 
 
-def test_ctrl_c_while_starting_leaves_nothing(machine: Machine, terminal: Terminal) -> None:
+@pytest.mark.req("A4.waiting", level="run", on="vLLM")
+def test_a_start_says_what_it_waits_for_and_ctrl_c_ends_it(machine: Machine, terminal: Terminal) -> None:
     terminal.read_until("importing vLLM", READY_S)
     until(lambda: len(family_of(terminal.pid)) >= 3, READY_S, "supervisor, gateway, engine")
+    url = until(lambda: machine.status()["gateway"]["url"], GONE_S, "the gateway listens")
+    answer = httpx.get(f"{url}/ready/remuda-demo", trust_env=False)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (503, "model_not_ready")
+    assert "starting" in answer.json()["error"]["message"]
     family = family_of(terminal.pid)
     terminal.press(b"\x03")
     assert terminal.wait(GONE_S) == 130

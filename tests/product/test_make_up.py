@@ -229,6 +229,6 @@ def test_offline_it_serves_and_ctrl_c_leaves_nothing(
         assert '"completion_tokens":4' in answer.stdout, answer.stderr
 
         terminal.press(b"\x03")
-        terminal.wait(GONE_S)
+        assert terminal.wait(GONE_S) == 0
         assert "stopped: nothing is left running" in terminal.seen
         wait_until_gone(family)
