@@ -59,7 +59,7 @@ async def occupy_engines(client: httpx.AsyncClient) -> list[asyncio.Task[None]]:
 
 
 async def complete(client: httpx.AsyncClient, **fields: Any) -> list[str]:
-    body = {"model": MODEL, "prompt": "What is vLLM?", "max_tokens": 30, "temperature": 0, **fields}
+    body = {"model": MODEL, "prompt": "The sun is", "max_tokens": 30, "temperature": 0, **fields}
     answer = await client.post("/v1/completions", json=body)
     assert answer.status_code == 200, answer.text
     return [choice["text"] for choice in answer.json()["choices"]]
@@ -75,7 +75,7 @@ def test_greedy_seeded_and_beam_requests_share_a_batch_without_touching_each_oth
             streams = await occupy_engines(client)
             first, seeded, beams, second = await asyncio.gather(
                 complete(client),
-                complete(client, temperature=1.0, seed=3),
+                complete(client, temperature=2.0, seed=3),
                 complete(client, n=2, use_beam_search=True, max_tokens=10),
                 complete(client),
             )

@@ -7,7 +7,8 @@ import httpx
 import pytest
 from tests.product.driving import Machine
 
-PROMPT = "Once upon a time"
+PROMPT = "The sun is"
+"""The demo model is certain about each next token, so no rounding error changes its greedy answer."""
 GREEDY: dict[str, Any] = {"prompt": PROMPT, "temperature": 0, "max_tokens": 40}
 
 

@@ -80,8 +80,8 @@ def test_closing_the_terminal_leaves_nothing(machine: Machine, terminal: Termina
 def test_a_start_says_what_it_waits_for_and_ctrl_c_ends_it(machine: Machine, terminal: Terminal) -> None:
     terminal.read_until("importing vLLM", READY_S)
     until(lambda: len(family_of(terminal.pid)) >= 3, READY_S, "supervisor, gateway, engine")
-    url = until(lambda: machine.status()["gateway"]["url"], GONE_S, "the gateway listens")
-    answer = httpx.get(f"{url}/ready/remuda-demo", trust_env=False)
+    until(lambda: machine.status()["gateway"]["state"] == "listening", GONE_S, "the gateway listens")
+    answer = httpx.get(f"{machine.status()['gateway']['url']}/ready/remuda-demo", trust_env=False)
     assert (answer.status_code, answer.json()["error"]["code"]) == (503, "model_not_ready")
     assert "starting" in answer.json()["error"]["message"]
     family = family_of(terminal.pid)
