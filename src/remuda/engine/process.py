@@ -1,7 +1,7 @@
-"""One run of an engine's processes: started in a session of their own, logged, measured, and ended to the last one.
+"""One run of an engine's processes: started in a session of their own, logged, measured, and ended completely.
 
-Does not know readiness or restarts (`supervise`). Must be used from the main thread: the kernel ties the death of the
-engine to the thread that started it (see inside/launch.py), and asyncio starts processes in the thread of its loop.
+The module does not know readiness or restarts. Use it from the main thread only: the kernel ties the death of the
+engine to the thread that started it (machine.parent_death), and asyncio starts processes in the thread of its loop.
 """
 
 import asyncio
@@ -15,12 +15,13 @@ from dataclasses import dataclass
 from remuda.engine.errors import EngineError
 from remuda.engine.log import EngineLog
 from remuda.machine import processes
+from remuda.machine.cgroups import ControlGroup
 from remuda.machine.parent_death import PARENT_VARIABLE
 
-LAST_WORDS_S = 2.0
-"""How long its output is read after its end: a stray writer outside the group must not hold us."""
+OUTPUT_S = 2.0
+"""How long the output is read after the end: a process that left the group may hold the pipe open."""
 SWEEP_S = 10.0
-"""How long the kernel may take to end a killed group (a process in the middle of disk I/O cannot die at once)."""
+"""How long the kernel may take to end a killed group: a process in the middle of disk I/O cannot die at once."""
 _HINTS = {
     errno.ENOENT: "`remuda engine install --repair`",
     errno.EACCES: "`remuda engine install --repair`",
@@ -32,38 +33,51 @@ _HINTS = {
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """What to run."""
+    """The program to run."""
 
     argv: Sequence[str]
     env: Mapping[str, str]
 
 
+@dataclass(frozen=True, slots=True)
+class ProcessEnd:
+    """How a run ended."""
+
+    status: int
+    """Exit status of the API process; negative: the signal that killed it."""
+    machine_oom_kills: int
+    """Processes of this machine that the kernel killed for lack of memory during the run."""
+    own_oom_kills: int | None
+    """Those of them that belong to this run; None when the kernel does not count them."""
+
+
 class EngineProcess:
     """The API process, its core and its workers."""
 
-    def __init__(self, process: asyncio.subprocess.Process, output: int, log: EngineLog) -> None:
+    def __init__(
+        self, process: asyncio.subprocess.Process, output: int, log: EngineLog, group: ControlGroup | None
+    ) -> None:
         self._process = process
         self._output = output
         self._output_ended = asyncio.Event()
         self._log = log
-        self._oom_kills = processes.count_oom_kills()
-        self._asked = False
-        self._gone = False
+        self._group = group
+        self._oom_kills_before = processes.count_oom_kills()
+        self._is_gone = False
         asyncio.get_running_loop().add_reader(output, self._read)
 
     @classmethod
-    async def start(cls, command: Command, log: EngineLog) -> "EngineProcess":
+    async def start(cls, command: Command, log: EngineLog, group: ControlGroup | None = None) -> "EngineProcess":
         """Start the leader of a new session and process group, so that everything can be ended at once.
 
-        The pipe for its output is ours, not asyncio's: asyncio's `wait` lasts until the pipe is closed, which a core
-        that outlives its API process would never do.
+        The pipe for its output is not asyncio's, because asyncio's `wait` lasts until the pipe is closed, and a core
+        that outlives its API process would keep it open.
         """
         env = {**command.env, PARENT_VARIABLE: str(os.getpid())}
         try:
             output, its_end = os.pipe()
         except OSError as error:
-            hint = _HINTS.get(error.errno or 0, "")
-            raise EngineError(f"the engine could not be started: {error.strerror}", hint) from error
+            raise _explain(error) from error
         os.set_blocking(output, False)
         try:
             process = await asyncio.create_subprocess_exec(
@@ -76,74 +90,72 @@ class EngineProcess:
             )
         except OSError as error:
             os.close(output)
-            hint = _HINTS.get(error.errno or 0, "")
-            raise EngineError(f"the engine could not be started: {command.argv[0]}: {error.strerror}", hint) from error
-        except BaseException:  # cancelled: asyncio ends the process, the pipe is ours
+            raise _explain(error, f"{command.argv[0]}: ") from error
+        except BaseException:  # cancelled: asyncio ends the process, and the pipe is ours to close
             os.close(output)
             raise
         finally:
             os.close(its_end)
-        return cls(process, output, log)
+        if group is not None and not group.add_tree(process.pid):
+            group.remove()
+            group = None
+        return cls(process, output, log, group)
 
     @property
     def pid(self) -> int:
         """The leader: the API process."""
         return self._process.pid
 
-    @property
-    def asked_to_end(self) -> bool:
-        """Somebody of ours ended it; any other end is a crash, whatever its status."""
-        return self._asked
+    def list_pids(self) -> list[int]:
+        """The API process, then its core and workers."""
+        return [self.pid, *processes.find_descendants(self.pid)]
 
-    @property
-    def oom_kills(self) -> int:
-        """Kills for want of memory on this machine since this engine started."""
-        return max(0, processes.count_oom_kills() - self._oom_kills)
+    def measure_core_cpu_s(self) -> float:
+        """CPU time of core and workers: it grows while a long step computes, and not while they are stopped."""
+        return processes.measure_cpu_s(self.list_pids()[1:])
 
-    def core_pids(self) -> list[int]:
-        """Core and workers: all below the API process."""
-        return list(processes.find_descendants(self.pid))
-
-    def core_cpu_s(self) -> float:
-        """Processor time of core and workers: moves while a long step computes, stands when they are stopped."""
-        return processes.measure_cpu_s(self.core_pids())
-
-    def resident_bytes(self) -> int:
-        """Main memory of all its processes together (shared pages counted in each)."""
-        return sum(map(processes.measure_resident_bytes, [self.pid, *self.core_pids()]))
-
-    async def wait(self) -> int:
-        """Until the leader is gone; its status. What it left behind is ended, and its last words are read."""
+    async def wait(self) -> ProcessEnd:
+        """Return when the leader is gone, every process it left behind is ended, and its output is read."""
         status = await self._process.wait()
-        await self._sweep()
-        self._gone = True
+        own_oom_kills = await self._sweep()
+        self._is_gone = True
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._output_ended.wait(), LAST_WORDS_S)
-        self._close()
-        return status
+            await asyncio.wait_for(self._output_ended.wait(), OUTPUT_S)
+        self._close_output()
+        machine_oom_kills = max(0, processes.count_oom_kills() - self._oom_kills_before)
+        return ProcessEnd(status, machine_oom_kills, own_oom_kills)
 
     def terminate(self) -> None:
-        """Ask the leader, and only it, to drain: vLLM ends its own children when they have nothing left to do."""
-        self._asked = True
+        """Ask the leader, and only it, to drain: vLLM ends its own children when they have finished."""
         with contextlib.suppress(ProcessLookupError):
             self._process.send_signal(signal.SIGTERM)
 
-    def kill(self, *, asked: bool = True) -> None:
-        """End the whole group now. A stopped process dies of SIGKILL as well.
+    def kill(self) -> None:
+        """End all processes now; SIGKILL also ends a stopped process.
 
-        Nothing is done once the group was swept: its number may be another's by then.
+        Nothing happens after the end, because the number of the process group may be another's by then.
         """
-        self._asked = self._asked or asked
-        if self._gone:
+        if self._is_gone:
             return
+        if self._group is not None:
+            self._group.kill()
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, signal.SIGKILL)
 
-    async def _sweep(self) -> None:
-        deadline = asyncio.get_running_loop().time() + SWEEP_S
-        while processes.find_group(self.pid) and asyncio.get_running_loop().time() < deadline:
-            self.kill(asked=False)
+    async def _sweep(self) -> int | None:
+        """End what the leader left behind, in its process group and its control group; the latter's OOM kills."""
+        clock = asyncio.get_running_loop()
+        deadline_at = clock.time() + SWEEP_S
+        while processes.find_group(self.pid) and clock.time() < deadline_at:
+            self.kill()
             await asyncio.sleep(0.02)
+        if self._group is None:
+            return None
+        oom_kills = self._group.count_oom_kills()
+        while not self._group.remove() and clock.time() < deadline_at:
+            self.kill()
+            await asyncio.sleep(0.02)
+        return oom_kills
 
     def _read(self) -> None:
         try:
@@ -155,10 +167,14 @@ class EngineProcess:
         if chunk:
             self._log.write(chunk)
         else:
-            self._close()
+            self._close_output()
 
-    def _close(self) -> None:
+    def _close_output(self) -> None:
         if not self._output_ended.is_set():
             self._output_ended.set()
             asyncio.get_running_loop().remove_reader(self._output)
             os.close(self._output)
+
+
+def _explain(error: OSError, what: str = "") -> EngineError:
+    return EngineError(f"the engine could not be started: {what}{error.strerror}", _HINTS.get(error.errno or 0, ""))

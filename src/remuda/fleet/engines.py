@@ -18,6 +18,7 @@ from remuda.engine.status import EngineStatus, Progress
 from remuda.engine.supervisor import EngineSupervisor
 from remuda.engine.weights import fetch_weights
 from remuda.fleet.reporting import events
+from remuda.machine.cgroups import find_parent
 from remuda.machine.home import Home
 
 Observer = Callable[[EngineStatus], None]
@@ -28,6 +29,7 @@ class EngineFactory:
 
     def __init__(self, home: Home) -> None:
         self._home = home
+        self._groups = find_parent()
         self._installing: dict[tuple[str, str | None], asyncio.Lock] = {}
         self._installed: dict[str, Installation] = {}
         self._noted: set[str] = set()
@@ -45,7 +47,9 @@ class EngineFactory:
     def build(self, model: spec.Model, replica: int, port: int, observer: Observer) -> EngineSupervisor:
         """One replica that is not started yet; its model must be prepared."""
         plan = plan_engine(model, replica, port, self._installed[model.name], self._home)
-        return EngineSupervisor(plan, observer)
+        if self._groups is None:
+            return EngineSupervisor(plan, observer)
+        return EngineSupervisor(plan, observer, make_group=self._groups.create)
 
     async def _install(self, model: spec.Model, emit: events.Emit) -> Installation:
         version = model.spec.engine.version

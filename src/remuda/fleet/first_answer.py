@@ -4,6 +4,7 @@ The question goes through the gateway like any client's. When the gateway wants 
 goes to the engine directly. A question that fails is reported and stops nothing.
 """
 
+import logging
 import os
 import time
 
@@ -15,6 +16,8 @@ from remuda.gateway.table import Endpoint, ModelRoute, Table
 QUESTION = "What is Remuda?"
 START_OF_TEXT = "Once upon a time"  # for models that only complete text
 ANSWER_TOKENS = 120  # a few sentences: a big model on a CPU still finishes in a minute
+
+_log = logging.getLogger("remuda.fleet")
 
 
 async def ask_first(table: Table, plan: FleetPlan, url: str, emit: events.Emit) -> str:
@@ -48,6 +51,9 @@ async def _stream(
                 emit(events.AnswerText(text=piece.text))
     except chat_client.ChatError as error:
         return events.AnswerEnd(problem=error.message)
+    except Exception as error:  # noqa: BLE001 - reason: the engines serve, whatever is wrong with this question
+        _log.exception("the first question could not be asked")
+        return events.AnswerEnd(problem=views.explain_error(error).message)
     return events.AnswerEnd(tokens=tokens, seconds=time.monotonic() - began_at)
 
 

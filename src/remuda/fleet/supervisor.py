@@ -8,6 +8,7 @@ started.
 import asyncio
 import contextlib
 import dataclasses
+import logging
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from dataclasses import asdict
@@ -38,6 +39,8 @@ LOG_LIMIT_BYTES = 64 * 1024 * 1024  # its predecessor may take as much again
 HOPELESS = frozenset({EngineState.FAILED, EngineState.STOPPED})
 NEVER_READY = HOPELESS | {EngineState.CRASH_LOOP}  # at the start: an engine that dies again and again, never ready
 SETTLED = NEVER_READY | {EngineState.READY}
+
+_log = logging.getLogger("remuda.fleet")
 
 
 class EngineHandle(Protocol):
@@ -204,7 +207,7 @@ class FleetSupervisor:
                 reservation = ports.reserve_port()
                 self._reservations.append(reservation)
                 self._engines[name] = self._source.build(model, replica, reservation.port, self._on_engine)
-        except RemudaError as error:
+        except Exception as error:  # noqa: BLE001 - reason: what goes wrong with one model must not stop the others
             for name in names:
                 self._fail(name, error)
             return
@@ -223,12 +226,15 @@ class FleetSupervisor:
     async def _run_engine(self, name: str) -> None:
         try:
             await self._engines[name].run()
-        except RemudaError as error:
+        except Exception as error:  # noqa: BLE001 - reason: what goes wrong with one engine must not stop the others
             self._fail(name, error)
 
-    def _fail(self, name: str, error: RemudaError) -> None:
-        self._refusals[name] = error
-        reason = views.render_failure(error)
+    def _fail(self, name: str, error: Exception) -> None:
+        refusal = views.explain_error(error)
+        if refusal is not error:
+            _log.error("%s: %s", name, refusal.message, exc_info=error)
+        self._refusals[name] = refusal
+        reason = views.render_failure(refusal)
         failed = EngineState.FAILED
         self._on_engine(
             dataclasses.replace(self._statuses[name], state=failed, reason=reason, entered_at=time.time(), pid=None)

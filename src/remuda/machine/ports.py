@@ -8,6 +8,7 @@ import contextlib
 import errno
 import os
 import socket
+import struct
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -16,6 +17,7 @@ from remuda.machine.processes import PROC, fetch_command_line, list_pids
 
 LOOPBACK = "127.0.0.1"
 _LISTEN = "0A"  # TCP_LISTEN in /proc/net/tcp
+_MAPPED = f"{'0' * 16}{struct.unpack('=I', bytes([0, 0, 255, 255]))[0]:08X}"  # ::ffff:0:0, the prefix of IPv4 in IPv6
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,28 +74,57 @@ def explain_bind_error(host: str, port: int, error: OSError) -> MachineError:
         return MachineError(
             f"cannot listen on {host}:{port}: {error.strerror}", "check `listen.host` of the ModelGateway"
         )
-    pid = find_listener(port)
-    holder = f" by process {pid} ({fetch_command_line(pid)[:80]})" if pid else ""
+    holder = describe_listener(port)
+    holder = f" by {holder}" if holder else ""
     return MachineError(
         f"port {port} is taken{holder}", f"choose another: --port {port + 1}, or --port 0 for any free one"
     )
 
 
-def find_listener(port: int) -> int | None:
-    """The pid that listens on `port`; None when nobody does, or when /proc does not show whose socket it is."""
-    return next(iter(find_holders(list_listening_sockets(port), list_pids())), None)
+def describe_listener(port: int) -> str:
+    """The process that listens on `port`: "process 7 (nginx -g …)"; "" when /proc does not show it."""
+    inodes = {listener.inode for listener in list_listeners(port)}
+    pid = next(iter(find_holders(inodes, list_pids())), None)
+    return f"process {pid} ({fetch_command_line(pid)[:80]})" if pid else ""
 
 
-def list_listening_sockets(port: int) -> set[str]:
-    """The inodes of the sockets that listen on `port` in this network namespace, on any address."""
-    inodes = set()
+def is_held_by(pids: Iterable[int], port: int, host: str = LOOPBACK) -> bool:
+    """Whether one of `pids` holds the socket that answers on `host:port`.
+
+    True also when that cannot be seen: nobody listens there any more, or none of `pids` may be looked at.
+    """
+    answering = pick_answering(list_listeners(port), host)
+    wanted = [pid for pid in pids if os.access(PROC / str(pid) / "fd", os.R_OK)]
+    return not wanted or all(find_holders({listener.inode}, wanted) for listener in answering)
+
+
+@dataclass(frozen=True, slots=True)
+class Listener:
+    """A TCP socket that listens."""
+
+    address: str
+    """Its local address as the kernel writes it, in hexadecimal."""
+    inode: str
+
+
+def pick_answering(listeners: Iterable[Listener], host: str) -> list[Listener]:
+    """Those that get the connections to the IPv4 address `host`: sockets of that address, else of every address."""
+    number = struct.unpack("=I", socket.inet_aton(host))[0]
+    exact = [one for one in listeners if one.address in {f"{number:08X}", f"{_MAPPED}{number:08X}"}]
+    return exact or [one for one in listeners if not one.address.strip("0")]
+
+
+def list_listeners(port: int) -> list[Listener]:
+    """The sockets that listen on `port` in this network namespace, on any address."""
+    found = []
     for name in ("tcp", "tcp6"):
         with contextlib.suppress(OSError):
             for line in (PROC / "net" / name).read_text(encoding="ascii").splitlines()[1:]:
                 fields = line.split()
-                if fields[3] == _LISTEN and int(fields[1].rpartition(":")[2], 16) == port:
-                    inodes.add(fields[9])
-    return inodes
+                address, _, number = fields[1].rpartition(":")
+                if fields[3] == _LISTEN and int(number, 16) == port:
+                    found.append(Listener(address, fields[9]))
+    return found
 
 
 def find_holders(inodes: set[str], pids: Iterable[int]) -> list[int]:

@@ -126,15 +126,6 @@ def measure_cpu_s(pids: Iterable[int]) -> float:
     return sum(stat.cpu_s for pid in pids if (stat := read_stat(pid)))
 
 
-def measure_resident_bytes(pid: int) -> int:
-    """Main memory that the process holds, shared pages included."""
-    try:
-        pages = int((PROC / str(pid) / "statm").read_text(encoding="ascii").split()[1])
-    except (OSError, IndexError, ValueError):
-        return 0
-    return pages * os.sysconf("SC_PAGE_SIZE")
-
-
 def count_oom_kills() -> int:
     """Processes that the kernel has killed for lack of memory since boot; 0 where the kernel does not count them."""
     try:

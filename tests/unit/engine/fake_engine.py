@@ -6,6 +6,7 @@ python fake_engine.py BEHAVIOUR --port N …      (behaviours below; standard li
 import ctypes
 import json
 import os
+import pathlib
 import signal
 import socket
 import subprocess
@@ -24,7 +25,9 @@ names = os.environ.get("FAKE_NAMES", "fake").split(",")
 
 class Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
-        if self.path == "/v1/models":
+        if self.path == "/v1/models" and "FAKE_MODELS" in os.environ:
+            self.answer_text(pathlib.Path(os.environ["FAKE_MODELS"]).read_text())
+        elif self.path == "/v1/models":
             self.answer({"data": [{"id": name, "max_model_len": 2048} for name in names]})
         elif self.path == "/version":
             self.answer({"version": "0.32.0"})
@@ -71,6 +74,10 @@ def serve() -> None:
         threading.Timer(0.3, os._exit, [0]).start()
     if behaviour == "leaves-a-child":
         subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+        threading.Timer(0.3, os._exit, [0]).start()
+    if behaviour == "leaves-an-escaped-child":
+        child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"], start_new_session=True)
+        pathlib.Path(os.environ["FAKE_MARK"]).write_text(str(child.pid))
         threading.Timer(0.3, os._exit, [0]).start()
     socket.socket(socket.AF_UNIX).bind(f"{os.environ['VLLM_RPC_BASE_PATH']}/{uuid.uuid4()}")
     print("INFO: Application startup complete.", flush=True)

@@ -5,6 +5,9 @@ import contextlib
 import dataclasses
 import errno
 import os
+import pkgutil
+import shutil
+import sys
 import tempfile
 from pathlib import Path
 
@@ -17,17 +20,21 @@ from remuda.engine.restarts import BackoffSettings
 from remuda.engine.status import EngineState, EngineStatus
 from remuda.engine.supervisor import EngineSupervisor, SupervisorSettings
 from remuda.machine import processes
+from remuda.machine.cgroups import ControlGroup, find_parent
+from remuda.machine.processes import fetch_process_id, is_alive
 
+needs_cgroups = pytest.mark.skipif(find_parent() is None, reason="this process may make no control groups (cgroup v2)")
 QUICK = SupervisorSettings(BackoffSettings(first_s=0.01, longest_s=0.05), WatchSettings(sample_s=0.05))
 
 
 class Life:
     """An engine under supervision and everything it said."""
 
-    def __init__(self, plan, settings=QUICK) -> None:
+    def __init__(self, plan, settings=QUICK, **options) -> None:
+        self.mark = plan.env["FAKE_MARK"]
         self.said: list[EngineStatus] = []
         self._changed = asyncio.Event()
-        self.engine = EngineSupervisor(plan, self._hear, settings)
+        self.engine = EngineSupervisor(plan, self._hear, settings, **options)
         self.task = asyncio.create_task(self.engine.run())
 
     def _hear(self, status: EngineStatus) -> None:
@@ -89,24 +96,97 @@ async def test_an_engine_that_serves_other_names_has_failed_and_is_not_started_a
         assert life.states == [EngineState.STARTING, EngineState.FAILED]
 
 
-async def test_another_server_on_the_engines_port_is_left_alone_and_the_engine_gets_another_port(make_plan):
-    plan = make_plan("late")
+@contextlib.asynccontextmanager
+async def foreign_server(plan, **env):
+    """Another process that answers on the engine's port as vLLM does."""
     with tempfile.TemporaryDirectory(dir="/tmp") as folder:
         foreign = await asyncio.create_subprocess_exec(
             *plan.argv,
-            env={**plan.env, "FAKE_NAMES": "foreign", "VLLM_RPC_BASE_PATH": folder},
+            env={**plan.env, "VLLM_RPC_BASE_PATH": folder, **env},
             stdout=asyncio.subprocess.PIPE,
         )
         async for line in foreign.stdout:
             if b"startup complete" in line:
                 break
+        yield foreign
+        foreign.kill()
+        await foreign.wait()
+
+
+@pytest.mark.parametrize("names", ["fake", "foreign"], ids=["the right names", "other names"])
+async def test_another_server_on_the_engines_port_is_left_alone_and_the_engine_gets_another_port(make_plan, names):
+    plan = make_plan("late")
+    async with foreign_server(plan, FAKE_NAMES=names) as foreign:
         async with living(plan) as life:
             status = await life.until(EngineState.READY)
             assert status.port != plan.port
             assert status.restarts == 0
-        foreign.kill()
-        await foreign.wait()
-    assert "another server answers on port" in plan.log_path.read_text()
+            assert life.states == [EngineState.STARTING, EngineState.READY]
+        assert foreign.returncode is None
+        said = f"another server answers on port {plan.port}: process {foreign.pid} ({sys.executable} "
+        assert said in plan.log_path.read_text()
+
+
+MODELS = {
+    "strings": '{"data": ["fake"]}',
+    "no list": '{"data": {"id": "fake"}}',
+    "no id": '{"data": [{"max_model_len": 2048}]}',
+    "a number as id": '{"data": [{"id": 7}]}',
+    "a length that is no number": '{"data": [{"id": "fake", "max_model_len": "2048"}]}',
+    "a huge length": '{"data": [{"id": "fake", "max_model_len": 1e400}]}',
+    "no object": "[1, 2]",
+    "nested": "[" * 100_000,
+    "no JSON": "<html>",
+    "no text": "\\xff\\xfe",
+}
+
+
+@pytest.mark.parametrize("body", MODELS.values(), ids=MODELS)
+async def test_an_engine_whose_models_have_another_form_is_not_ready(make_plan, tmp_path, body):
+    (tmp_path / "models").write_text(body)
+    plan = make_plan("serves", startup_timeout_s=1.0, FAKE_MODELS=str(tmp_path / "models"))
+    async with living(plan) as life:
+        status = await life.until(EngineState.BACKOFF)
+        assert status.reason.startswith("it was not ready after 1 s (last stage: asking for a first token)")
+        assert "fault in Remuda" not in status.reason
+
+
+@pytest.mark.parametrize("where", ["readiness", "hang watch", "start", "observer"])
+async def test_a_fault_of_our_own_ends_one_run_and_the_engine_is_restarted(make_plan, monkeypatch, where):
+    """An unexpected error anywhere in the supervision of one engine."""
+    faults = iter([True])
+
+    def fail_once(real):
+        def call(*arguments, **fields):
+            if next(faults, False):
+                raise LookupError("the secret is correct-horse")
+            return real(*arguments, **fields)
+
+        return call
+
+    name = {
+        "readiness": "remuda.engine.run.wait_until_ready",
+        "hang watch": "remuda.engine.diagnosis.hangs.decide_hung",
+        "start": "remuda.engine.supervisor.own_scratch",
+        "observer": None,
+    }[where]
+    plan = dataclasses.replace(make_plan("serves"), secrets=frozenset({"correct-horse"}))
+    if name is None:
+        monkeypatch.setattr(Life, "_hear", fail_once(Life._hear))
+    else:
+        monkeypatch.setattr(name, fail_once(pkgutil.resolve_name(name)))
+    async with living(plan) as life:
+        restarts = 0 if where == "observer" else 1
+        await life.until_that(lambda status: status.state is EngineState.READY and status.restarts == restarts)
+        reasons = [status.reason for status in life.said if status.state is EngineState.BACKOFF]
+        said = (
+            "a fault in Remuda (LookupError) (report it with the traceback in the engine's log); starting again in 0 s"
+        )
+        assert reasons == [said] * restarts
+    log = plan.log_path.read_text()
+    assert "remuda: Traceback (most recent call last):" in log
+    assert "remuda: LookupError: the secret is ***" in log
+    assert "correct-horse" not in log
 
 
 async def test_a_start_that_takes_too_long_says_how_far_it_came(make_plan):
@@ -149,6 +229,59 @@ async def test_sockets_of_an_engine_are_gone_when_it_is(make_plan, end):
             await (life.engine.drain() if end == "drain" else life.engine.stop())
         await asyncio.gather(life.task, return_exceptions=True)
         assert os.listdir(short) == []
+
+
+@needs_cgroups
+async def test_a_process_that_left_the_process_group_of_its_engine_ends_with_it(make_plan):
+    """The kernel's own control group ends it; find_group and killpg cannot see it."""
+    groups = find_parent()
+    life = Life(make_plan("leaves-an-escaped-child"), make_group=groups.create)
+    await life.until(EngineState.READY)
+    escaped = fetch_process_id(read_number(life.mark))
+    await life.until(EngineState.BACKOFF)
+    assert not is_alive(escaped)
+    await life.engine.stop()
+    await life.task
+    assert list(groups._path.glob(f"remuda.{os.getpid()}.*")) == []
+
+
+async def test_a_kill_for_lack_of_memory_is_named_from_the_engines_own_count(make_plan, tmp_path):
+    """A folder stands in for the kernel's group: `memory.events` says that the kernel killed one of its processes."""
+
+    def make_group(name: str) -> ControlGroup:
+        path = tmp_path / name
+        path.mkdir(exist_ok=True)
+        (path / "memory.events").write_text("oom 1\noom_kill 1\n")
+        return DoubleGroup(path)
+
+    life = Life(make_plan("killed"), make_group=make_group)
+    status = await life.until(EngineState.BACKOFF)
+    await life.engine.stop()
+    await life.task
+    assert status.reason.startswith("out of memory: the kernel killed a process of the engine (lower kvCacheMemory")
+
+
+def read_number(path: str) -> int:
+    return int(Path(path).read_text())
+
+
+class DoubleGroup(ControlGroup):
+    """Holds the files of a group, and no processes."""
+
+    def add_tree(self, pid: int) -> bool:
+        return True
+
+    def remove(self) -> bool:
+        shutil.rmtree(self.path, ignore_errors=True)
+        return True
+
+
+async def test_an_engine_runs_without_a_group_when_the_kernel_refuses_to_move_it(make_plan, tmp_path):
+    life = Life(make_plan("serves"), make_group=lambda _: ControlGroup(tmp_path / "group"))
+    await life.until(EngineState.READY)
+    await life.engine.stop()
+    await life.task
+    assert life.states == [EngineState.STARTING, EngineState.READY, EngineState.STOPPED]
 
 
 async def test_a_crash_loop_is_named_with_the_last_meaningful_line(make_plan):

@@ -42,6 +42,7 @@ class DoubleEngine:
         self.fate = fate
         self.left = asyncio.Event()
         self.cut = False
+        self.fault: Exception | None = None
 
     def become(self, state: EngineState, reason: str = "") -> None:
         self.status = replace(self.status, state=state, reason=reason)
@@ -49,6 +50,8 @@ class DoubleEngine:
 
     async def run(self) -> None:
         self.become(EngineState.STARTING, "loading weights")
+        if self.fault is not None:
+            raise self.fault
         self.become(self.fate, "as told")
         if self.fate is not EngineState.FAILED:
             await self.left.wait()
@@ -67,9 +70,12 @@ class DoubleEngine:
 class DoubleSource:
     """Makes engine doubles."""
 
-    def __init__(self, fates: dict[str, EngineState] | None = None, unprepared: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self, fates: dict[str, EngineState] | None = None, faults: dict[tuple[str, str], Exception] | None = None
+    ) -> None:
         self.fates = fates or {}
-        self.unprepared = unprepared
+        self.faults = faults or {}
+        """(when, model) → what is raised."""
         self.engines: dict[str, DoubleEngine] = {}
         self.installing: asyncio.Event | None = None
         self.cleaned_up = False
@@ -82,14 +88,19 @@ class DoubleSource:
             finally:
                 await asyncio.sleep(0.05)  # the installer removes what is half made
                 self.cleaned_up = True
-        if model.metadata.name in self.unprepared:
-            raise InstallError("the disk filled up", "free some space")
+        self.fail("prepare", model)
+
+    def fail(self, when: str, model: spec.Model) -> None:
+        if (when, model.name) in self.faults:
+            raise self.faults[when, model.name]
 
     def build(self, model: spec.Model, replica: int, port: int, observer: Observer) -> DoubleEngine:
+        self.fail("build", model)
         name = name_engine(model.name, replica)
         status = EngineStatus(model.name, replica, EngineState.WAITING, "", "127.0.0.1", port, kv_tokens=1024)
         fate = self.fates.get(name, EngineState.READY)
         self.engines[name] = DoubleEngine(status, observer, fate)
+        self.engines[name].fault = self.faults.get(("run", model.name))
         return self.engines[name]
 
 
@@ -202,12 +213,42 @@ async def test_keys_made_while_the_fleet_runs_reach_the_gateway(home: Home) -> N
     assert len(tables(home)[-1].models[0].endpoints) == 1
 
 
-async def test_a_model_that_cannot_run_leaves_the_others_alone(home: Home) -> None:
-    source = DoubleSource(unprepared=("broken",))
-    async with ready_fleet(home, source, "broken", "demo") as (_, ready):
+REASONS = {
+    "expected": (InstallError("the disk filled up", "free some space"), "the disk filled up (free some space)"),
+    "of the system": (
+        OSError(24, "Too many open files"),
+        "too many open files (raise the limit of open files: ulimit -n 65536)",
+    ),
+    "a fault": (
+        AttributeError("'str' object with the password open-sesame has no attribute 'get'"),
+        "a fault in Remuda (AttributeError) (report it with the traceback in the fleet's log)",
+    ),
+}
+
+
+@pytest.mark.parametrize(("error", "reason"), REASONS.values(), ids=REASONS)
+@pytest.mark.parametrize("when", ["prepare", "build", "run"])
+async def test_a_model_that_cannot_run_leaves_the_others_alone(
+    home: Home, when: str, error: Exception, reason: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    source = DoubleSource(faults={(when, "broken"): error})
+    async with ready_fleet(home, source, "broken", "demo") as (fleet, ready):
         assert ready.models == ("demo",)
-        assert ready.failed == ("broken-0: the disk filled up (free some space)",)
-    assert tables(home)[-1].models[0].waiting == "failed: the disk filled up (free some space)"
+        assert ready.failed == (f"broken-0: {reason}",)
+        assert not fleet.run.done()
+    assert tables(home)[-1].models[0].waiting == f"failed: {reason}"
+    logged = [record.exc_info[1] for record in caplog.records if record.exc_info]
+    assert logged == ([] if isinstance(error, InstallError) else [error])
+
+
+async def test_a_fault_in_the_first_answer_does_not_stop_the_fleet(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise KeyError("choices")
+
+    monkeypatch.setattr("remuda.fleet.chat_client.stream_answer", fail)
+    async with ready_fleet(home, DoubleSource(), "demo") as (fleet, ready):
+        assert ready.models == ("demo",)
+        assert events.AnswerEnd(problem="a fault in Remuda (KeyError)") in fleet.said
 
 
 @pytest.mark.parametrize("fate", [EngineState.FAILED, EngineState.CRASH_LOOP])

@@ -29,7 +29,6 @@ async def test_a_whole_family_is_found_and_counted():
         await poll(lambda: list(processes.find_descendants(parent.pid)))
         (child,) = processes.find_descendants(parent.pid)
         assert sorted(processes.find_group(parent.pid)) == sorted([parent.pid, child])
-        assert processes.measure_resident_bytes(child) > 1_000_000
     finally:
         os.killpg(parent.pid, signal.SIGKILL)
         await parent.wait()
@@ -55,7 +54,6 @@ def test_a_process_that_is_gone_is_simply_not_there():
     assert processes.read_stat(gone) is None
     assert list(processes.find_descendants(gone)) == []
     assert processes.measure_cpu_s([gone]) == 0
-    assert processes.measure_resident_bytes(gone) == 0
 
 
 def test_this_process_is_described():

@@ -1,7 +1,7 @@
-"""Why an engine died, in one sentence, from its last lines and its exit status.
+"""Explains in one sentence why an engine died, from its last log lines, its exit status and the kernel's OOM counts.
 
-vLLM exits with status 0 after its core crashed, so the status alone says nothing; its log says it, deep inside two
-interleaved tracebacks. Pure. Called by `supervise` after every end that was not asked for.
+vLLM exits with status 0 after its core crashed, so the status alone says nothing. The cause is in the log, inside two
+interleaved tracebacks. Pure.
 """
 
 import re
@@ -18,14 +18,13 @@ _SHOWN = 300
 
 @dataclass(frozen=True, slots=True)
 class Death:
-    """One unasked end."""
+    """An end that nobody asked for."""
 
     reason: str
     """A sentence, with the last meaningful log line."""
     hint: str = ""
-    out_of_memory: bool = False
     hopeless: bool = False
-    """The same file on the same machine will fail in the same way: starting again is no use."""
+    """The same file on the same machine would fail in the same way, so another start is of no use."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,10 +32,12 @@ class Ending:
     """What is known about the end of a process."""
 
     status: int | None
-    """Exit status; negative: killed by that signal; None: it never started."""
+    """Exit status; negative: the signal that killed it; None: it never started."""
     lines: Sequence[str]
-    oom_kills: int = 0
-    """Kills for want of memory that the kernel counted while the engine ran."""
+    machine_oom_kills: int = 0
+    """Processes of this machine that the kernel killed for lack of memory while the engine ran."""
+    own_oom_kills: int | None = None
+    """Those that were the engine's own; None when the kernel does not count them."""
     was_ready: bool = False
 
 
@@ -117,17 +118,16 @@ _PREFIX: Final = re.compile(r"^(\([A-Za-z_]+\d* pid=\d+\) )?((INFO|WARNING|ERROR
 
 
 def explain_death(ending: Ending) -> Death:
-    """Name the cause; out of memory first, because it hides behind every other message."""
+    """Name the cause. Lack of memory is looked for first, because it hides behind every other message."""
     said = last_meaningful_line(ending.lines)
     text = "\n".join(ending.lines)
     if found := _find_cause(_MEMORY, text):
         reason, hint = found
-        return Death(f"out of memory: {reason}", hint, out_of_memory=True)
-    if ending.oom_kills > 0 and _may_be_killed(ending):
+        return Death(f"out of memory: {reason}", hint)
+    if _was_killed_for_memory(ending):
         return Death(
             "out of memory: the kernel killed a process of the engine",
             "lower kvCacheMemory, run fewer replicas, or give the engine more memory",
-            out_of_memory=True,
         )
     if not ending.was_ready and not _was_killed(ending) and (found := _find_cause(_HOPELESS, text)):
         return Death(*found, hopeless=True)
@@ -136,7 +136,7 @@ def explain_death(ending: Ending) -> Death:
 
 
 def last_meaningful_line(lines: Sequence[str]) -> str:
-    """The line a person would quote: the last error that is not merely the consequence of another one."""
+    """The line that a person would quote: the last error that is not the consequence of another one."""
     fallback = ""
     for line in reversed(lines):
         bare = _PREFIX.sub("", line).strip()
@@ -151,12 +151,20 @@ def last_meaningful_line(lines: Sequence[str]) -> str:
 
 
 def _was_killed(ending: Ending) -> bool:
-    """By a signal from outside, so that nothing it said before explains its end."""
+    """Whether a signal from outside ended it, so that none of its log lines explains the end."""
     return ending.status is not None and ending.status < 0
 
 
-def _may_be_killed(ending: Ending) -> bool:
-    """Either the API process got SIGKILL, or it went away by itself after its core did."""
+def _was_killed_for_memory(ending: Ending) -> bool:
+    """Whether the kernel killed a process of the engine for lack of memory.
+
+    Without a count of the engine's own, a kill anywhere on the machine counts if the engine looks killed: its API
+    process got SIGKILL, or ended by itself because its core was gone.
+    """
+    if ending.own_oom_kills is not None:
+        return ending.own_oom_kills > 0
+    if not ending.machine_oom_kills:
+        return False
     return ending.status == -signal.SIGKILL or any(
         "died unexpectedly" in line or "EngineDead" in line for line in ending.lines
     )

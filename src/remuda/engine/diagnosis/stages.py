@@ -1,8 +1,8 @@
-"""Where a starting engine is, read from its log.
+"""Reads from the log of a starting engine how far its start is.
 
-vLLM has no interface for this; its log lines are the only sign of life before it listens. Pure: a line in, a sighting
-out; a line that says nothing gives None, so an unknown version merely shows fewer stages. Written from the logs of
-vLLM 0.32.0. Called by `supervise`.
+vLLM has no interface for this, and its log is the only sign of life before it listens. Pure: a line in, what it says
+out. A line without meaning gives None, so an unknown version of vLLM merely shows fewer stages. The patterns come from
+the logs of vLLM 0.32.0.
 """
 
 import re
@@ -13,7 +13,7 @@ from typing import Final
 
 
 class Stage(StrEnum):
-    """Steps of a start, in order, in the words a user sees."""
+    """The steps of a start, in order, in the words that a user sees."""
 
     SPAWNED = "starting Python and importing vLLM"
     READING = "reading the model's configuration"
@@ -26,8 +26,8 @@ class Stage(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Sighting:
-    """What one line told."""
+class LineMeaning:
+    """What one log line says."""
 
     stage: Stage | None = None
     progress: float | None = None
@@ -54,29 +54,35 @@ _STAGES: Final = (
     ("Starting vLLM server on", Stage.LISTENING),
     ("Application startup complete", Stage.PROBING),
 )
-_PATTERNS: Final[tuple[tuple[re.Pattern[str], Callable[[str], Sighting]], ...]] = (
-    (re.compile(r"checkpoint shards:\s+(\d+)% Completed"), lambda text: Sighting(Stage.LOADING, int(text) / 100)),
-    (re.compile(r"Capturing CUDA graphs?[^:]*:\s+(\d+)%"), lambda text: Sighting(Stage.COMPILING, int(text) / 100)),
+_PATTERNS: Final[tuple[tuple[re.Pattern[str], Callable[[str], LineMeaning]], ...]] = (
     (
-        re.compile(r"KV cache size: ([\d,]+) tokens"),
-        lambda text: Sighting(Stage.KV_CACHE, kv_tokens=int(text.replace(",", ""))),
+        re.compile(r"checkpoint shards:\s+(\d{1,3})% Completed"),
+        lambda text: LineMeaning(Stage.LOADING, int(text) / 100),
     ),
-    (re.compile(r"Using max model len (\d+)"), lambda text: Sighting(Stage.READING, max_model_len=int(text))),
-    (re.compile(r"(ddress already in use)"), lambda _: Sighting(port_taken=True)),
-    (re.compile(r"Initializing a V1 LLM engine \(v([^)]+)\)"), lambda text: Sighting(Stage.CORE, version=text)),
+    (
+        re.compile(r"Capturing CUDA graphs?[^:]*:\s+(\d{1,3})%"),
+        lambda text: LineMeaning(Stage.COMPILING, int(text) / 100),
+    ),
+    (
+        re.compile(r"KV cache size: ([\d,]{1,20}) tokens"),
+        lambda text: LineMeaning(Stage.KV_CACHE, kv_tokens=int(text.replace(",", "") or 0)),
+    ),
+    (re.compile(r"Using max model len (\d{1,15})"), lambda text: LineMeaning(Stage.READING, max_model_len=int(text))),
+    (re.compile(r"(ddress already in use)"), lambda _: LineMeaning(port_taken=True)),
+    (re.compile(r"Initializing a V1 LLM engine \(v([^)]+)\)"), lambda text: LineMeaning(Stage.CORE, version=text)),
 )
-"""Lines that tell a value; the group is the value."""
+"""Lines that hold a value; the group is the value."""
 
 
-def parse_line(line: str) -> Sighting | None:
+def parse_line(line: str) -> LineMeaning | None:
     """What this log line says about the start; None when nothing."""
     for pattern, read in _PATTERNS:
         if found := pattern.search(line):
             return read(found[1])
-    return next((Sighting(stage) for text, stage in _STAGES if text in line), None)
+    return next((LineMeaning(stage) for text, stage in _STAGES if text in line), None)
 
 
 def later(one: Stage, other: Stage) -> Stage:
-    """The later of two stages: log lines of several processes come interleaved, and a start never goes back."""
+    """The later of two stages: lines of several processes come interleaved, and a start never goes back."""
     order = list(Stage)
     return max(one, other, key=order.index)

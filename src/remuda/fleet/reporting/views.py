@@ -17,6 +17,7 @@ from remuda.fleet.gateway_process import GatewayState, GatewayStatus
 from remuda.fleet.reporting import events
 from remuda.gateway.settings import GatewaySettings
 from remuda.gateway.table import Endpoint, ModelRoute, Table
+from remuda.machine.errors import explain_os_error
 
 KEY_VARIABLE = "REMUDA_API_KEY"
 _ENGINE_STEPS = {
@@ -158,6 +159,15 @@ def pick_model(table: Table, capability: str) -> str:
     """The served name of that model, or ""."""
     route = pick_route(table, capability)
     return route.served_name if route else ""
+
+
+def explain_error(error: Exception) -> RemudaError:
+    """Any error as one that a user can read; the text of an unexpected one is left out, for it may hold a secret."""
+    if isinstance(error, RemudaError):
+        return error
+    if isinstance(error, OSError):
+        return explain_os_error(error)
+    return FleetError(f"a fault in Remuda ({type(error).__name__})", "report it with the traceback in the fleet's log")
 
 
 def render_failure(error: RemudaError) -> str:

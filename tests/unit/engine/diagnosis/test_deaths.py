@@ -41,16 +41,24 @@ CASES = {
         "out of memory: less memory is free than the engine wants",
     ),
     "kernel killed the leader": (
-        Ending(-signal.SIGKILL, [], oom_kills=1, was_ready=True),
+        Ending(-signal.SIGKILL, [], machine_oom_kills=1, was_ready=True),
         "out of memory: the kernel killed a process of the engine",
     ),
     "kernel killed the core": (
-        Ending(0, CORE_KILLED, oom_kills=1, was_ready=True),
+        Ending(0, CORE_KILLED, machine_oom_kills=1, was_ready=True),
         "out of memory: the kernel killed a process of the engine",
+    ),
+    "kernel killed a worker, counted for the engine": (
+        Ending(1, ["ValueError: x"], own_oom_kills=1, was_ready=True),
+        "out of memory: the kernel killed a process of the engine",
+    ),
+    "kernel killed another process, none of the engine": (
+        Ending(-signal.SIGKILL, [], machine_oom_kills=2, own_oom_kills=0, was_ready=True),
+        "it was killed by SIGKILL",
     ),
     "killed by hand": (Ending(-signal.SIGKILL, [], was_ready=True), "it was killed by SIGKILL"),
     "another's memory": (
-        Ending(1, ["ValueError: x"], oom_kills=3),
+        Ending(1, ["ValueError: x"], machine_oom_kills=3),
         "it ended while starting with status 1: ValueError: x",
     ),
     "core killed": (Ending(0, CORE_KILLED, was_ready=True), "it ended without being asked (its core is gone)"),
@@ -67,7 +75,6 @@ CASES = {
 def test_the_cause_of_a_death_is_named(ending, reason):
     death = explain_death(ending)
     assert death.reason.startswith(reason)
-    assert death.out_of_memory == reason.startswith("out of memory")
     assert death.hint
 
 
