@@ -5,7 +5,7 @@ It reads files, the device of this machine and the config.json of weights that a
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from remuda import planner, spec
@@ -83,7 +83,7 @@ def plan_settings(loaded: spec.Loaded, port: int | None) -> GatewaySettings:
         names = ", ".join(gateway.metadata.name for gateway in loaded.gateways)
         raise FleetError(f"more than one ModelGateway: {names}", "one machine runs one gateway: keep one of them")
     settings = settings_from_spec(loaded.gateways[0] if loaded.gateways else None)
-    return settings if port is None else replace(settings, port=port)
+    return settings if port is None else settings.with_port(port)
 
 
 def check_sense(loaded: spec.Loaded) -> tuple[str, ...]:

@@ -119,7 +119,7 @@ class FleetSupervisor:
     async def run(self) -> None:
         """Serve until told to stop. Raises what made serving impossible; nothing is left running either way."""
         with record.claim_home(self._home.state):
-            ports.require_free_port(self._plan.settings.host, self._plan.settings.port)
+            ports.require_free_port(self._plan.settings.listen.host, self._plan.settings.listen.port)
             server = await control.serve(control.listen(self._home.state), self)
             try:
                 self._begin()
@@ -174,8 +174,8 @@ class FleetSupervisor:
             reservation.release()
 
     async def _drain(self) -> None:
-        settings = self._plan.settings
-        await self._gateway.drain(settings.lame_duck_s + settings.drain_timeout_s)
+        timeouts = self._plan.settings.timeouts
+        await self._gateway.drain(timeouts.lame_duck_s + timeouts.drain_s)
         await asyncio.gather(*self._starting, return_exceptions=True)  # an interrupted installer removes its files
         await asyncio.gather(*(self._drain_engine(name) for name in self._engines), return_exceptions=True)
 
@@ -272,7 +272,7 @@ class FleetSupervisor:
             if keys != self._stored_keys:
                 self._stored_keys = keys
                 # A gateway that asks for keys goes on asking when the last key is revoked: nothing opens by itself.
-                self._asks_for_keys = self._asks_for_keys or (bool(keys) and self._plan.settings.auth != "open")
+                self._asks_for_keys = self._asks_for_keys or (bool(keys) and self._plan.settings.auth.mode != "open")
                 self._send_table()
 
     async def _bound_logs(self) -> None:

@@ -58,16 +58,16 @@ class Gateway:
     ) -> None:
         self._settings = settings
         self._log_writer = LogWriter(_STDERR) if log_writer is None else log_writer
-        self._access_lines = AccessLines(AccessLog(settings.log_format, self._log_writer.put))
-        self.ledger = Ledger(self._access_lines.add if settings.log_access else None)
+        self._access_lines = AccessLines(AccessLog(settings.logging.format, self._log_writer.put))
+        self.ledger = Ledger(self._access_lines.add if settings.logging.access else None)
         self.directory = Directory(settings)
-        self.admission = Admission(settings.requests_in_flight, settings.connections)
+        self.admission = Admission(settings.limits.requests_in_flight, settings.limits.connections)
         self.identifier = Identifier(
             metrics_open=settings.metrics_open,
-            own_host_only=settings.auth == "auto" and is_loopback(settings.host),
-            origins=settings.cors_origins,
+            own_host_only=settings.auth.mode == "auto" and is_loopback(settings.listen.host),
+            origins=settings.cors.origins,
         )
-        self.identifier.keys_wanted = settings.auth == "keys"
+        self.identifier.keys_wanted = settings.auth.mode == "keys"
         self._keys: list[KeyRecord] = []
         forwarder = Forwarder(settings, self.directory, self.ledger)
         flow = Flow(settings, self.admission, self.identifier, self.directory, forwarder, self.ledger)
@@ -126,15 +126,15 @@ class Gateway:
         """
         clients = self.clients
         clients.draining = True
-        if self._settings.lame_duck_s:
-            await asyncio.sleep(self._settings.lame_duck_s)
+        if self._settings.timeouts.lame_duck_s:
+            await asyncio.sleep(self._settings.timeouts.lame_duck_s)
         self.admission.closed = True
         self._listener.close()
         empty = asyncio.Event()
         clients.on_empty = empty.set
         for link in list(clients.links):
             link.drain()
-        limit_s = self._settings.drain_timeout_s if timeout_s is None else timeout_s
+        limit_s = self._settings.timeouts.drain_s if timeout_s is None else timeout_s
         clean = True
         if clients.links:
             try:
@@ -185,7 +185,7 @@ class LogObserver:
 def open_log(settings: GatewaySettings) -> LogWriter:
     """Send everything that this process logs to standard error, through a writer that never blocks."""
     writer = LogWriter(_STDERR)
-    configure_logging(settings.log_format, settings.log_level, writer)
+    configure_logging(settings.logging.format, settings.logging.level, writer)
     return writer
 
 
@@ -195,13 +195,13 @@ def run(settings: GatewaySettings, source: TableSource, observer: Observer | Non
 
     writer = open_log(settings)
     if observer is None:
-        observer = LogObserver("https" if settings.tls_cert_file else "http")
+        observer = LogObserver("https" if settings.listen.tls else "http")
     uvloop.run(run_gateway(Gateway(settings, log_writer=writer), settings, source, observer))
 
 
 async def run_gateway(gateway: Gateway, settings: GatewaySettings, source: TableSource, observer: Observer) -> None:
     """The same inside a loop, with a gateway that is built and not started."""
-    raise_file_limit(settings.connections)
+    raise_file_limit(settings.limits.connections)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -217,7 +217,7 @@ async def run_gateway(gateway: Gateway, settings: GatewaySettings, source: Table
         if not gateway.directory.loaded or stop.is_set():
             return
         port = await gateway.start()
-        observer.listening(settings.host, port)
+        observer.listening(settings.listen.host, port)
         gc.collect()
         gc.freeze()
         await asyncio.wait({stopped, follower}, return_when=asyncio.FIRST_COMPLETED)

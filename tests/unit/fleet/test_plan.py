@@ -40,7 +40,7 @@ def test_packaged_example_is_the_one_in_examples() -> None:
 def test_without_files_the_packaged_example_is_served() -> None:
     planned = plan.plan_fleet([])
     assert [each.served_name for each in planned.started] == ["remuda-demo"]
-    assert (planned.settings.host, planned.settings.port, planned.needs_key) == ("127.0.0.1", 8080, False)
+    assert (planned.settings.listen.host, planned.settings.listen.port, planned.needs_key) == ("127.0.0.1", 8080, False)
 
 
 def test_two_engines_are_two_replicas() -> None:
@@ -49,8 +49,8 @@ def test_two_engines_are_two_replicas() -> None:
 
 def test_port_of_the_command_line_wins(file: Path) -> None:
     file.write_text(model() + gateway("door", listen={"port": 9999}))
-    assert plan.plan_fleet([file]).settings.port == 9999
-    assert plan.plan_fleet([file], 0).settings.port == 0
+    assert plan.plan_fleet([file]).settings.listen.port == 9999
+    assert plan.plan_fleet([file], 0).settings.listen.port == 0
 
 
 def test_keys_of_this_machine_ask_for_keys(file: Path) -> None:

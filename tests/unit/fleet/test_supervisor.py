@@ -24,6 +24,7 @@ from remuda.fleet.record import is_claimed, read_record
 from remuda.fleet.reporting import events
 from remuda.fleet.supervisor import FleetSupervisor
 from remuda.gateway.access.tenant_store import TenantStore
+from remuda.gateway.options import Listen, Timeouts
 from remuda.gateway.settings import GatewaySettings
 from remuda.gateway.table import ModelRoute, Table
 from remuda.machine.home import Home
@@ -114,7 +115,7 @@ def plan_of(*names: str, replicas: int = 1) -> FleetPlan:
         files=("fleet.yaml",),
         started=spec.load_text(text).models,
         routed=(),
-        settings=GatewaySettings(port=0),
+        settings=GatewaySettings(listen=Listen(port=0)),
         table=Table(models=tuple(ModelRoute(name=name, served_name=name) for name in names)),
     )
 
@@ -311,7 +312,7 @@ async def test_second_request_to_stop_cuts(home: Home) -> None:
 async def test_gateway_may_take_its_lame_duck_time_and_its_time_to_drain(
     home: Home, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settings = GatewaySettings(port=0, lame_duck_s=7.0, drain_timeout_s=30.0)
+    settings = GatewaySettings(listen=Listen(port=0), timeouts=Timeouts(lame_duck_s=7.0, drain_s=30.0))
     fleet = Fleet(replace(plan_of("demo"), settings=settings), home, DoubleSource())
     await fleet.until(events.Ready)
     gateway = fleet.supervisor._gateway

@@ -30,5 +30,5 @@ def command(files: tuple[Path, ...], port: int | None) -> None:
         raise FleetError(
             f"no engines are listed for: {names}", "give these models `endpoints:`, or start them with `remuda up`"
         )
-    require_free_port(plan.settings.host, plan.settings.port)
+    require_free_port(plan.settings.listen.host, plan.settings.listen.port)
     standalone.become(standalone.GatewayPlan(plan.settings, plan.table, str(store.path)))

@@ -86,8 +86,8 @@ class Timeouts(Shape):
     keep_alive: Wait = Duration("75s")
     """Time until the next request on an idle client connection."""
     lame_duck: Annotated[Duration, AtMost("1h")] = Duration("0s")
-    """Time for which a stopping gateway still takes requests while `/ready` says 503, before it finishes the running
-    ones. Load balancers need some seconds to notice; 0s is right without one."""
+    """Time for which a stopping gateway still accepts requests while `/ready` answers 503. Load balancers need some
+    seconds to notice. 0s is right without a load balancer."""
     drain: Annotated[Duration, AtMost("24h")] = Duration("30s")
     """Time for running requests to finish when the gateway stops."""
 
