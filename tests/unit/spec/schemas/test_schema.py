@@ -13,7 +13,7 @@ from pydantic import BaseModel
 
 from remuda.spec.documents.fields import bare_type, field_docs, walk_fields
 from remuda.spec.schemas.crd import crd
-from remuda.spec.schemas.json_schema import SHAPES, json_schema
+from remuda.spec.schemas.json_schema import SHAPES, json_schema, write_value
 
 ROOT = Path(__file__).parents[4]
 KINDS = list(SHAPES)
@@ -136,3 +136,15 @@ def test_shapes_are_frozen():
             assert issubclass(field.owner, BaseModel)
             assert field.owner.model_config["frozen"] is True
             assert field.owner.model_config["extra"] == "forbid"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_cel_has_the_defaults_of_the_fields(kind: str):
+    """A CEL rule sees no defaults, so it names them: `has(self.max) ? self.max : 10`."""
+    shapes = {SHAPES[kind], *(field.owner for field in walk_fields(SHAPES[kind]))}
+    for shape in shapes:
+        fields = {info.alias or name: info for name, info in shape.model_fields.items()}
+        for rule in shape.rules:
+            for name, literal in re.findall(r"has\(self\.(\w+)\) \? self\.\1 : ([^ )]+)", rule.cel):
+                default = write_value(fields[name].get_default(call_default_factory=True))
+                assert literal.strip("'") == str(default), (shape.__name__, name)
