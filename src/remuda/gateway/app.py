@@ -13,6 +13,7 @@ from typing import Final, Protocol
 from remuda.gateway.access.admission import Admission
 from remuda.gateway.access.identify import Identifier
 from remuda.gateway.access.keys import KeyRing
+from remuda.gateway.access.tenant_store import HOW_TO_OPEN, NO_KEYS
 from remuda.gateway.deadlines import Sweeper, Timed
 from remuda.gateway.errors import GatewayError
 from remuda.gateway.flow import Flow
@@ -100,14 +101,17 @@ class Gateway:
 
     def _apply_keys(self, table: Table) -> None:
         identifier = self.identifier
-        has_keys = bool(table.keys) or table.keys_wanted
-        if not identifier.keys_wanted:
-            check_exposure(self._settings, has_keys)
-            identifier.keys_wanted = wants_keys(self._settings, has_keys)
+        asked_before = identifier.keys_wanted
+        if not asked_before:
+            check_exposure(self._settings, table.asks_for_keys)
+            identifier.keys_wanted = wants_keys(self._settings, table.asks_for_keys)
         keys = resolve_key_models(table)
-        if keys != self._keys:
-            self._keys = keys
-            identifier.ring = KeyRing(keys)  # heads that were checked against the old ring are checked again
+        if self.directory.loaded and keys == self._keys and identifier.keys_wanted == asked_before:
+            return
+        self._keys = keys
+        identifier.ring = KeyRing(keys)  # heads that were checked against the old ring are checked again
+        if identifier.keys_wanted and not keys:
+            _log.warning("%s (hint: %s)", NO_KEYS, HOW_TO_OPEN)
 
     async def start(self) -> int:
         """Listen; the port."""
@@ -151,9 +155,8 @@ class Gateway:
         self._hang_watch.close()
         for engine in self.directory.engines.values():
             engine.pool.close()
-        self._access_lines.flush()
         await asyncio.sleep(0)  # connections that were cut are told so in the next turn of the loop
-        await asyncio.get_running_loop().run_in_executor(None, self._log_writer.close)
+        self._access_lines.flush()
 
     def _watched(self) -> Iterable[Iterable[Timed]]:
         yield self.clients.links
@@ -196,7 +199,10 @@ def run(settings: GatewaySettings, source: TableSource, observer: Observer | Non
     writer = open_log(settings)
     if observer is None:
         observer = LogObserver("https" if settings.listen.tls else "http")
-    uvloop.run(run_gateway(Gateway(settings, log_writer=writer), settings, source, observer))
+    try:
+        uvloop.run(run_gateway(Gateway(settings, log_writer=writer), settings, source, observer))
+    finally:
+        writer.close()
 
 
 async def run_gateway(gateway: Gateway, settings: GatewaySettings, source: TableSource, observer: Observer) -> None:

@@ -24,7 +24,7 @@ def command(files: tuple[Path, ...], port: int | None) -> None:
     from remuda.machine.ports import require_free_port
 
     store = TenantStore.of_machine(Home.from_environment().state)
-    plan = plan_fleet(files, port, store.records())
+    plan = plan_fleet(files, port, store.read_keys())
     if plan.started:
         names = ", ".join(model.metadata.name for model in plan.started)
         raise FleetError(

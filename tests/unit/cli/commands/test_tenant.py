@@ -10,6 +10,7 @@ from remuda.cli import output
 from remuda.cli.commands.tenant import command
 from remuda.cli.main import run_command
 from remuda.gateway.access.keys import KEY_PATTERN
+from remuda.machine.home import Home
 
 
 @pytest.fixture(autouse=True)
@@ -111,12 +112,16 @@ def test_on_a_terminal_it_is_asked_before_anything_is_revoked(monkeypatch, answe
     assert len(json.loads(tenant("list", "--json").stdout)) == left
 
 
-def test_revoking_the_last_tenant_says_what_that_means():
+def test_revoking_the_last_tenant_opens_nothing_and_says_how_to():
     tenant("create", "acme")
-    assert tenant("revoke", "acme", "--yes").stderr == (
-        "removed tenant acme and all its keys\n"
-        "there are no tenants: a gateway that starts now needs no API key and accepts only local clients\n"
+    path = Home.from_environment().state / "tenants.json"
+    closed = (
+        "there is no API key, so the gateway refuses every request, also after a restart\n"
+        "hint: `remuda tenant create NAME` makes a key; `auth: {mode: open}` in a ModelGateway serves without keys, "
+        f"and so does removing {path} before the gateway starts\n"
     )
+    assert tenant("revoke", "acme", "--yes").stderr == "removed tenant acme and all its keys\n" + closed
+    assert tenant("list").stderr == closed
 
 
 @pytest.mark.parametrize(
