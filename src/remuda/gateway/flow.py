@@ -12,10 +12,11 @@ from typing import Any
 from remuda.gateway.access.admission import Admission
 from remuda.gateway.access.identify import Identifier
 from remuda.gateway.api import problems
-from remuda.gateway.api.ask import FieldRules, parse_ask
+from remuda.gateway.api.ask import parse_ask
 from remuda.gateway.api.problems import Refused
 from remuda.gateway.api.refusals import dialect_of, explain, status_of, write_problem
 from remuda.gateway.api.routes import Page
+from remuda.gateway.api.rules import FieldRules
 from remuda.gateway.http.cors import Cors
 from remuda.gateway.http.exchange import ClientGone, Exchange, Handler
 from remuda.gateway.http.refusal import Refusal
@@ -27,6 +28,7 @@ from remuda.gateway.serving.forward import Forwarder, Request
 from remuda.gateway.serving.pages import Pages
 from remuda.gateway.serving.relay import relay
 from remuda.gateway.settings import GatewaySettings
+from remuda.gateway.waiting import next_turn
 from remuda.policy.outcome import Outcome
 
 _log = logging.getLogger("remuda.gateway")
@@ -50,8 +52,8 @@ class Flow(Handler):
         self._directory = directory
         self._forwarder = forwarder
         self._ledger = ledger
-        self._rules = FieldRules(settings.client_fields.allow, settings.client_fields.deny)
-        self._cors = Cors(settings.cors.origins)
+        self._rules = FieldRules(settings.fields_allow, settings.fields_deny)
+        self._cors = Cors(settings.cors_origins)
         self.pages: Pages | None = None
         """Set right after: pages show figures of the connections, which need this flow."""
 
@@ -71,16 +73,16 @@ class Flow(Handler):
                 assert self.pages is not None
                 outcome = await self.pages.answer(route, exchange, record, caller)
             else:
-                limit = self._settings.limits.body_bytes
+                limit = self._settings.body_bytes
                 body = exchange.take_body(limit)
                 if body is None:
                     body = await exchange.read_body(limit)
-                ask = parse_ask(route, body, exchange.head, self._rules)
+                ask = await parse_ask(route, body, exchange.head, self._rules, next_turn)
                 served = choose_model(self._directory, ask, caller)
                 record.model_name = served.model.route.name
                 request = Request(ask, served, exchange, exchange.head.block)
                 attempt = await self._forwarder.forward(request, record)  # pick, send; elsewhere again if allowed
-                trouble = await relay(exchange, record, attempt, self._settings.timeouts.idle_s)
+                trouble = await relay(exchange, record, attempt, self._settings.idle_timeout_s)
                 outcome = self._forwarder.judge(attempt, trouble)
         except Refused as refused:
             outcome = write_problem(exchange, refused.problem, dialect_of(record.route_name), refused.status or 0)

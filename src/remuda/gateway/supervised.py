@@ -21,7 +21,6 @@ import msgspec
 
 from remuda.gateway.app import Gateway, open_log, run_gateway
 from remuda.gateway.errors import GatewayError
-from remuda.gateway.record.log_writer import LogWriter
 from remuda.gateway.settings import GatewaySettings
 from remuda.gateway.table import Table, Waiting
 from remuda.observe.figures import FigureBoard, Figures
@@ -100,14 +99,12 @@ async def _serve(fd: int) -> int:
     reader, writer = await asyncio.open_connection(sock=socket.socket(fileno=fd), limit=_LINE_BYTES)
     control = ControlSocket(reader, writer)
     beating = asyncio.create_task(control.beat())
-    log_writer: LogWriter | None = None
     try:
         message = await control.read()
         if message is None or message.settings is None:
             raise GatewayError("the first line must be the settings")
         settings = message.settings
-        log_writer = open_log(settings)
-        gateway = Gateway(settings, control.board, log_writer)
+        gateway = Gateway(settings, control.board, open_log(settings))
         await run_gateway(gateway, settings, control, control)
     except (GatewayError, msgspec.MsgspecError) as error:
         hint = error.hint if isinstance(error, GatewayError) else ""
@@ -121,8 +118,6 @@ async def _serve(fd: int) -> int:
     finally:
         beating.cancel()
         await control.close()
-        if log_writer is not None:
-            await asyncio.to_thread(log_writer.close)
     return 0
 
 

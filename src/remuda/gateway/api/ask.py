@@ -1,94 +1,177 @@
-"""What a request asks for, read once from its body: the model, streaming, bounds; and whether a client may ask it.
+"""What a request asks for: the model, streaming, bounds; and whether a client may ask it.
 
-JSON is opened one level deep: every value stays raw bytes, so the body can be forwarded as it came. Of a key that
-stands there twice the last one counts, as it does for the engine (a test holds both against each other); where the
-body must be edited, such a key is refused. Does not know which models there are. Called by `flow`.
+A small JSON body is opened one level deep in one go: every value stays raw bytes, so the body can be forwarded as it
+came. A large body, a body that may have media parts, and a large form are read in slices, with a pause between them in
+which other requests go on. Both ways read what the engine reads: of a key that stands there twice the last one counts.
+Does not know which models there are.
 """
 
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Mapping
 from typing import Final
 
 import msgspec
 
 from remuda.gateway.api import problems
-from remuda.gateway.api.forms import find_form_field, replace_form_field
+from remuda.gateway.api.body.edit import SMALL_BYTES, Piece, edit_fields, locate_fields
+from remuda.gateway.api.body.forms import FormReader, is_form
+from remuda.gateway.api.body.scan import Span
+from remuda.gateway.api.body.slices import Pause, read_in_slices
+from remuda.gateway.api.body.watch import may_have_media
 from remuda.gateway.api.problems import Refused
+from remuda.gateway.api.rules import (
+    COMPLETIONS,
+    VALUE_BYTES,
+    FieldRules,
+    read_value,
+    refuse_denied_fields,
+    refuse_many_sequences,
+)
 from remuda.gateway.http.head import RequestHead
 from remuda.policy.route import estimate_prompt_tokens
-from remuda.vllm import client_fields
+from remuda.vllm.client_fields import SOURCE_ROUTES, read_flag, read_number
 from remuda.vllm.routes import Route
 
 _decode_fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+_decode_list = msgspec.json.Decoder(list[msgspec.Raw]).decode
 _decode_text = msgspec.json.Decoder(str).decode
-_WATCHED: Final = frozenset(client_fields.DENIED_FIELDS) | frozenset(client_fields.BOUNDED_FIELDS)
 _JSON: Final = b"application/json"
-_STATEFUL: Final = frozenset({"previous_response_id", "conversation", "previous_input_messages"})
+_JSON_TYPE: Final = re.compile(rb"application/(?:[\w.!#$&^-]+\+)?json[ \t]*(?:;|\Z)", re.IGNORECASE)
 _NO_NAME: Final = frozenset({b"null", b'""'})
-_MEDIA_MARKS: Final = (b'_url"', b'"source"', b"\\u00")
-_ANTHROPIC: Final = frozenset({"messages", "count_tokens"})
-"""There an address stands under `source`, a key too common to look for by its bytes."""
 _LONGEST_NAME: Final = 512
-
-
-class FieldRules:
-    """What clients may set, from the settings: computed once."""
-
-    __slots__ = ("allow", "deny", "media_urls", "watched")
-
-    def __init__(self, allow: Collection[str], deny: Collection[str]) -> None:
-        self.allow = frozenset(allow)
-        self.deny = frozenset(deny)
-        self.media_urls = "media_urls" in self.allow
-        self.watched = _WATCHED | self.deny
+_LONGEST_RAW_NAME: Final = 6 * _LONGEST_NAME + 2
+"""Every character spelt as an escape, and the quotes."""
+_TOKEN_BOUNDS: Final = ("max_completion_tokens", "max_tokens", "max_output_tokens")
 
 
 class Ask:
-    """A parsed request. `body` is what the client sent, untouched; `model` is the name as JSON, quotes and all."""
+    """A parsed request. `body` is what the client sent, untouched; `model` is the name as JSON, quotes and all.
 
-    __slots__ = ("body", "capability", "content_type", "max_tokens", "model", "prompt_tokens", "route")
+    `values` are the top-level fields as JSON texts; of a large body only the beginnings of those that are judged.
+    """
+
+    __slots__ = ("body", "capability", "max_tokens", "model", "prompt_tokens", "prompts", "route", "spans", "values")
 
     def __init__(self, route: Route, body: bytes) -> None:
         self.route = route
         self.body = body
         self.model: bytes | None = None
         self.prompt_tokens = estimate_prompt_tokens(len(body))
+        self.prompts = 1
+        self.values: Mapping[str, msgspec.Raw | bytes] = {}
+        self.spans: Mapping[str, Span] | None = None
+        """Where the values of top-level fields stand, as far as that is known without a search."""
         # Only known when no model is named, and then they decide among them: `chat` (default), `completion`, `code` …
         self.max_tokens: int | None = None
         self.capability: str | None = None
-        self.content_type = b""
 
-    def rename_model(self, name: str) -> bytes:
-        """The body with another model's name in it; every other byte stays."""
+    @property
+    def stream(self) -> bool:
+        """Whether the client wants server-sent events. Refused when that cannot be read."""
+        return read_flag(self._read("stream")) is True
+
+    @property
+    def include_usage(self) -> bool:
+        """Whether the client itself asked for token counts at the end of a stream. Refused when that cannot be read."""
         if self.route.kind == "multipart":
-            return replace_form_field(self.body, self.content_type, b"model", name.encode())
-        return replace_model(self.body, name)
+            return read_flag(self._read("stream_include_usage")) is True
+        raw = self.values.get("stream_options")
+        if raw is None or bytes(raw) == b"null":
+            return False
+        options = decode_object(bytes(raw))
+        flag = options.get("include_usage")
+        return flag is not None and read_flag(read_value(bytes(flag))) is True
+
+    @property
+    def sequences(self) -> int:
+        """How many sequences the engine decodes for this request at once."""
+        return self.prompts * max(self._count("n"), self._count("best_of"), 1)
+
+    def _read(self, field: str) -> object:
+        raw = self.values.get(field)
+        return None if raw is None else read_value(bytes(raw))
+
+    def _count(self, field: str) -> int:
+        number = read_number(self._read(field))
+        return 1 if number is None or not number < 1e9 else int(number)
+
+    def rename_model(self, name: str) -> list[Piece]:
+        """The body with another model's name in it, in pieces; every other byte stays."""
+        if self.route.kind == "multipart":
+            if self.spans is None or "model" not in self.spans:
+                return [self.body]
+            start, end = self.spans["model"]
+            return edit_fields(self.body, {"model": (start, end)}, {"model": name.encode()})
+        spans = self.spans
+        if spans is None:
+            spans = locate_fields(self.body, self.values, ("model",))
+        return edit_fields(self.body, spans, {"model": msgspec.json.encode(name)})
 
 
-def parse_ask(route: Route, body: bytes, head: RequestHead, rules: FieldRules) -> Ask:
-    """Read the body as the route says; refuses what is not JSON and what clients may not set."""
-    ask = Ask(route, body)
+async def parse_ask(route: Route, body: bytes, head: RequestHead, rules: FieldRules, pause: Pause) -> Ask:
+    """Read the body as the route says; refuses what cannot be read and what clients may not set.
+
+    Between two slices of a large body it awaits `pause()`, and nothing else ever.
+    """
+    ask = parse_small(route, body, head, rules)
+    if ask is not None:
+        return ask
     if route.kind == "multipart":
-        return _parse_form(ask, head)
-    content_type = head.content_type
-    if content_type != _JSON and content_type is not None and b"json" not in content_type.lower():
-        raise Refused(problems.unsupported_media_type(content_type.decode("latin-1"), "application/json"))
+        return await _parse_form(route, body, head, rules, pause)
+    return await _parse_slowly(route, body, head, rules, pause)
+
+
+def parse_small(route: Route, body: bytes, head: RequestHead, rules: FieldRules) -> Ask | None:
+    """The same for most requests, at once; None for a form, a large body, and one that may have media parts."""
+    if len(body) > SMALL_BYTES or route.kind == "multipart":
+        return None
+    _check_type(head)
     fields = decode_object(body)
-    if not rules.watched.isdisjoint(fields):
-        _check_fields(route, fields, rules)
-    # find() rather than `in`: of bytes, `in` first tries the needle as a number, which costs more than the search.
-    if not rules.media_urls and (body.find(b'_url"') >= 0 or body.find(b"\\") >= 0 or route.name in _ANTHROPIC):
-        _check_media(body)
-    model = fields.get("model")
+    if may_have_media(body, route.name in SOURCE_ROUTES):
+        return None
+    ask = Ask(route, body)
+    ask.values = fields
+    if route.name == COMPLETIONS:
+        ask.prompts = _count_prompts(fields)
+    _finish(ask, head, rules)
+    return ask
+
+
+async def _parse_slowly(route: Route, body: bytes, head: RequestHead, rules: FieldRules, pause: Pause) -> Ask:
+    _check_type(head)
+    scan = await read_in_slices(body, rules.watches[route.name], pause)
+    ask = Ask(route, body)
+    ask.spans = scan.spans
+    ask.values = {field: body[start : min(end, start + VALUE_BYTES)] for field, (start, end) in scan.spans.items()}
+    if "prompt" in scan.spans and body[scan.spans["prompt"][0]] == 0x5B:
+        ask.prompts = max(len(scan.elements), 1)
+    _finish(ask, head, rules)
+    return ask
+
+
+def _finish(ask: Ask, head: RequestHead, rules: FieldRules) -> None:
+    """Judge the fields, and find out what decides which model answers."""
+    values = ask.values
+    if not rules.watched.isdisjoint(values):
+        watched = {field: read_value(bytes(raw)) for field, raw in values.items() if field in rules.watched}
+        refuse_denied_fields(watched, ask.route.name, rules)
+    if ask.prompts > 1:
+        refuse_many_sequences(ask.prompts, max(ask._count("n"), ask._count("best_of")), rules)  # noqa: SLF001
+    model = values.get("model")
     if model is not None:
         name = bytes(model)
         if name not in _NO_NAME:
             ask.model = name
-            return ask
-    ask.max_tokens = _decode_max_tokens(fields)
+            return
+    ask.max_tokens = _read_token_bound(ask)
     if head.capability is not None:
         ask.capability = head.capability.decode("latin-1").lower()
-    return ask
+
+
+def _check_type(head: RequestHead) -> None:
+    content_type = head.content_type
+    if content_type != _JSON and content_type is not None and _JSON_TYPE.match(content_type) is None:
+        raise Refused(problems.unsupported_media_type(content_type.decode("latin-1"), "application/json"))
 
 
 def decode_object(body: bytes) -> dict[str, msgspec.Raw]:
@@ -109,6 +192,8 @@ def decode_object(body: bytes) -> dict[str, msgspec.Raw]:
 
 def decode_name(raw: bytes) -> str:
     """A model's name that is not known by its bytes."""
+    if len(raw) > _LONGEST_RAW_NAME:
+        raise Refused(problems.invalid_value("model", f"it is longer than {_LONGEST_NAME} characters"))
     try:
         name = _decode_text(raw)
     except (msgspec.MsgspecError, UnicodeDecodeError):
@@ -118,97 +203,42 @@ def decode_name(raw: bytes) -> str:
     return name
 
 
-def _decode_max_tokens(fields: Mapping[str, msgspec.Raw]) -> int | None:
-    for field in ("max_completion_tokens", "max_tokens", "max_output_tokens"):
-        raw = fields.get(field)
-        if raw is not None:
-            value = msgspec.json.decode(raw)
-            if isinstance(value, int) and not isinstance(value, bool):
-                return value
+def _count_prompts(fields: Mapping[str, msgspec.Raw]) -> int:
+    """How many prompts a request to /v1/completions has. A list of numbers is one prompt of token ids."""
+    raw = fields.get("prompt")
+    if raw is None:
+        return 1
+    prompt = bytes(raw)
+    if prompt[:1] != b"[":
+        return 1
+    elements = _decode_list(prompt)
+    if not elements or bytes(elements[0])[:1] not in {b'"', b"["}:
+        return 1
+    return len(elements)
+
+
+def _read_token_bound(ask: Ask) -> int | None:
+    """The most tokens that the client wants; None when it does not say."""
+    for field in _TOKEN_BOUNDS:
+        number = read_number(ask._read(field))  # noqa: SLF001
+        if number is None:
+            continue
+        if not -1e18 < number < 1e18:
+            raise Refused(problems.invalid_value(field, f"{number:g} is not a number of tokens"))
+        return int(number)
     return None
 
 
-def _check_fields(route: Route, fields: Mapping[str, msgspec.Raw], rules: FieldRules) -> None:
-    watched = {name: msgspec.json.decode(raw) for name, raw in fields.items() if name in rules.watched}
-    denied = client_fields.decide_denied_fields(watched, route.name, rules.allow, rules.deny)
-    if denied is None:
-        return
-    if denied.field in _STATEFUL:
-        raise Refused(problems.stateful_not_supported(denied.field))
-    raise Refused(problems.field_not_allowed(denied.field, f"{denied.reason} ({denied.hint})"))
-
-
-def _check_media(body: bytes) -> None:
-    """Media addresses would make the engine fetch from inside the operator's network.
-
-    The caller looks at bytes first: most bodies have neither such a key nor a backslash, with which one could be spelt.
-    """
-    if not any(mark in body for mark in _MEDIA_MARKS):
-        return
-    for address in client_fields.find_media_urls(msgspec.json.decode(body)):
-        why = f"{client_fields.MEDIA_URL_REASON}; {client_fields.MEDIA_URL_HINT}: {address[:80]!r}"
-        raise Refused(problems.field_not_allowed("url", why))
-
-
-def _parse_form(ask: Ask, head: RequestHead) -> Ask:
+async def _parse_form(route: Route, body: bytes, head: RequestHead, rules: FieldRules, pause: Pause) -> Ask:
     content_type = head.content_type or b""
-    if not content_type.lower().startswith(b"multipart/form-data"):
+    if not is_form(content_type):
         raise Refused(problems.unsupported_media_type(content_type.decode("latin-1"), "multipart/form-data"))
-    ask.content_type = content_type
-    model = find_form_field(ask.body, content_type, b"model")
-    if not model:
-        return ask
-    try:
-        ask.model = msgspec.json.encode(model.decode())
-    except UnicodeDecodeError:
-        raise Refused(problems.invalid_value("model", "it is not UTF-8")) from None
+    reader = FormReader(body, content_type, rules.form_fields)
+    while not reader.advance():
+        if len(body) > SMALL_BYTES:
+            await pause()
+    ask = Ask(route, body)
+    ask.spans = reader.form.spans
+    ask.values = {field: msgspec.json.encode(text) for field, text in reader.form.fields.items()}
+    _finish(ask, head, rules)
     return ask
-
-
-# ---- editing
-
-_TOKEN: Final = re.compile(rb'"(?:[^"\\]|\\.)*"|[{}\[\],:]', re.DOTALL)
-_OPENING: Final = frozenset({b"{", b"["})
-_CLOSING: Final = frozenset({b"}", b"]"})
-_EDIT_TOKENS: Final = 2_000_000
-"""Strings and brackets looked at before an edit is given up: a bound on the time one body can take."""
-
-
-def replace_model(body: bytes, name: str) -> bytes:
-    """The body with another value of its top-level `model`; every other byte stays."""
-    start, end = _find_value(body, "model")
-    return body[:start] + msgspec.json.encode(name) + body[end:]
-
-
-def _find_value(body: bytes, wanted: str) -> tuple[int, int]:
-    """Where the value of a top-level key stands. The body is valid JSON: it was decoded before."""
-    found = None
-    for key, start, end in _walk_top_level(body):
-        if msgspec.json.decode(key) == wanted:
-            if found is not None:
-                raise Refused(problems.invalid_value(wanted, "the key stands there twice"))
-            found = (start, end)
-    if found is None:
-        raise Refused(problems.invalid_value(wanted, "it could not be found"))
-    return found
-
-
-def _walk_top_level(body: bytes) -> Iterator[tuple[bytes, int, int]]:
-    """(key with its quotes, start of its value, end of its value) for each key of the outermost object."""
-    depth = start = 0
-    key = b""
-    for count, match in enumerate(_TOKEN.finditer(body)):
-        if count > _EDIT_TOKENS:
-            raise Refused(problems.invalid_json("it has too many parts to rename its model; use the model's own name"))
-        token = match[0]
-        if token in _OPENING:
-            depth += 1
-        elif token in _CLOSING:
-            depth -= 1
-        if depth == 1 and token == b":":
-            start = match.end()
-        elif start and ((depth == 1 and token == b",") or depth == 0):
-            yield key, start, match.start()
-            start = 0
-        elif depth == 1 and not start:
-            key = token

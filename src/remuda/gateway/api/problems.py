@@ -60,6 +60,10 @@ class Code(enum.StrEnum):
         "invalid_json", 400, "invalid_request_error", Hop.CLIENT, Outcome.BAD_REQUEST,
         "The body is not the JSON object this route takes.",
     )  # fmt: skip
+    INVALID_FORM = (
+        "invalid_form", 400, "invalid_request_error", Hop.CLIENT, Outcome.BAD_REQUEST,
+        "The body is not a multipart form, or another parser could read it differently.",
+    )  # fmt: skip
     INVALID_VALUE = (
         "invalid_value", 400, "invalid_request_error", Hop.CLIENT, Outcome.BAD_REQUEST,
         "A field has the wrong type or is out of bounds; `param` names it.",
@@ -126,7 +130,7 @@ class Code(enum.StrEnum):
     )  # fmt: skip
     BODY_TOO_LARGE = (
         "body_too_large", 413, "invalid_request_error", Hop.CLIENT, Outcome.TOO_LARGE,
-        "The body exceeds the limit of the gateway.",
+        "The body exceeds the limit of the gateway, in bytes or in the number of its parts.",
     )  # fmt: skip
     HEADERS_TOO_LARGE = (
         "headers_too_large", 431, "invalid_request_error", Hop.CLIENT, Outcome.TOO_LARGE,
@@ -275,6 +279,10 @@ def invalid_json(detail: str) -> Problem:
     return Problem(Code.INVALID_JSON, f"The request body is not valid: {detail}")
 
 
+def invalid_form(detail: str) -> Problem:
+    return Problem(Code.INVALID_FORM, f"The form is not valid: {detail}.")
+
+
 def invalid_value(param: str, detail: str) -> Problem:
     return Problem(Code.INVALID_VALUE, f"{param}: {detail}", param)
 
@@ -291,10 +299,9 @@ def unsupported_media_type(got: str, wanted: str) -> Problem:
     return Problem(Code.UNSUPPORTED_MEDIA_TYPE, f"Content type {_quote(got)} is not taken here; send {wanted}")
 
 
-def model_not_found(model: str, served: Iterable[str] | None) -> Problem:
-    """`served` are the names that the caller may be told; None when it may be told none."""
-    listed = "" if served is None else f" Served here: {_list(served)}."
-    return Problem(Code.MODEL_NOT_FOUND, f"The model {_quote(model)} does not exist.{listed}", "model")
+def model_not_found(model: str, served: Iterable[str]) -> Problem:
+    message = f"The model {_quote(model)} does not exist. Served here: {_list(served)}."
+    return Problem(Code.MODEL_NOT_FOUND, message, "model")
 
 
 def model_not_allowed(model: str, tenant: str) -> Problem:
@@ -328,6 +335,11 @@ def method_not_allowed(method: str, path: str, allowed: Iterable[str]) -> Proble
 
 def body_too_large(limit_bytes: int) -> Problem:
     return Problem(Code.BODY_TOO_LARGE, f"The request body exceeds {limit_bytes} bytes.")
+
+
+def body_too_complex(what: str) -> Problem:
+    """A body that would take the engine and the gateway too long to read, whatever its size."""
+    return Problem(Code.BODY_TOO_LARGE, f"The request body has more than {what}.")
 
 
 def headers_too_large(limit_bytes: int) -> Problem:

@@ -50,7 +50,11 @@ _OURS: Final[dict[bytes, str | None]] = {
     b"api-key": None,
     b"cookie": None,
     b"accept-encoding": None,
+    # The engine would take these from a client: which of its ranks works, what comes first, which session it is.
     b"x-data-parallel-rank": None,
+    b"x-vllm-priority": None,
+    b"x-session-id": None,
+    b"endpoint-load-metrics-format": None,
 }
 _NOT_FORWARDED: Final = (b"x-forwarded-", b"proxy-", b"x-remuda-")
 """Beginnings of further names that are dropped."""
@@ -173,13 +177,12 @@ def _sort_headers(head: RequestHead, lines: list[bytes]) -> None:
         field = ours[name]
         if field is None:
             continue
-        value = value.strip(b" \t")
         before = getattr(head, field)
         if before is not None:
             if name in _ONCE:
                 raise BadHead(400, _TWICE % name.decode())
             value = before + b"," + value
-        setattr(head, field, value)
+        setattr(head, field, value.strip(b" \t"))
 
 
 def _check_request(head: RequestHead) -> None:

@@ -33,7 +33,7 @@ class Attempt(AttemptRecord):
         self._connected = self._answered = self.closed = False
         self.started_at = monotonic()
 
-    async def send(self, head: bytes, body: bytes, first_byte_timeout_s: float) -> None:
+    async def send(self, head: bytes, body: bytes | list[bytes | memoryview], first_byte_timeout_s: float) -> None:
         """Send the request and wait until its answer begins. Raises AttemptFailed; is closed on every other way out.
 
         A kept-alive connection that the engine has closed in the meantime is no failure: it is replaced once.

@@ -28,33 +28,41 @@ from remuda.policy.outcome import Outcome
 from remuda.policy.retry import Phase, RetryBudget, may_retry
 from remuda.vllm import markers
 
+_JOINED_BYTES: Final = 64 * 1024
+"""An edited body up to this size is sent as one piece."""
+
 
 class Request:
     """What is sent to whichever engine takes it."""
 
-    __slots__ = ("_block", "_body", "_name", "_request_id", "_trace", "ask", "served")
+    __slots__ = ("_block", "_body", "_length", "_name", "_request_id", "_trace", "ask", "served")
 
     def __init__(self, ask: Ask, served: Served, exchange: Exchange, lines: bytes) -> None:
         """`lines` are the client's header lines that go on to the engine."""
         self.ask = ask
         self.served = served
-        self._body = ask.body
+        self._body: bytes | list[bytes | memoryview] = ask.body
+        self._length = len(ask.body)
         self._name = served.name
         self._block = lines
         self._request_id = exchange.request_id
         self._trace = continue_trace(exchange.head.traceparent)
 
-    def render(self, engine: LiveEngine) -> tuple[bytes, bytes]:
-        """Head and body for this engine. The body is the client's own, unless the engine knows the model otherwise."""
+    def render(self, engine: LiveEngine) -> tuple[bytes, bytes | list[bytes | memoryview]]:
+        """Head and body for this engine. The body is the client's own, unless the engine knows the model otherwise.
+
+        A large edited body is a list of pieces: joining them would stall the event loop.
+        """
         served = self.served
         name = served.adapter or engine.model_name or served.canonical
         if name != self._name and self._name is not None:
-            self._body = self.ask.rename_model(name)
+            pieces = self.ask.rename_model(name)
+            self._length = sum([len(piece) for piece in pieces])
+            self._body = b"".join(pieces) if self._length <= _JOINED_BYTES else pieces
             self._name = name
-        body = self._body
         path, pool = self.ask.route.path, engine.pool
         start = pool.starts.get(path) or pool.start_for(path)
-        return render_head(start, self._block, self._request_id, self._trace, len(body)), body
+        return render_head(start, self._block, self._request_id, self._trace, self._length), self._body
 
 
 class Forwarder:
@@ -64,9 +72,7 @@ class Forwarder:
         self._settings = settings
         self._directory = directory
         self._ledger = ledger
-        self._budget = RetryBudget(
-            settings.retries.budget_ratio, settings.retry_per_s, settings.retry_most, monotonic()
-        )
+        self._budget = RetryBudget(settings.retry_ratio, settings.retry_per_s, settings.retry_most, monotonic())
 
     async def forward(self, request: Request, record: Record) -> Attempt:
         """The first answer that may be relayed, with the attempt that got it. Raises Refused when there is none."""
@@ -86,7 +92,7 @@ class Forwarder:
                 tried = (*tried, engine)
                 try:
                     head, body = request.render(engine)
-                    await attempt.send(head, body, self._settings.timeouts.first_byte_s)
+                    await attempt.send(head, body, self._settings.first_byte_timeout_s)
                 except AttemptFailed as failed:
                     attempt.failure = failed.detail
                     failures.append(_failure_of(engine, failed))
@@ -121,7 +127,7 @@ class Forwarder:
         model = request.served.model
         if not model.has_untried(tried) or is_suspect(failures):
             return False
-        if not may_retry(phase, True, record.tries, self._settings.retries.attempts):
+        if not may_retry(phase, True, record.tries, self._settings.attempts):
             return False
         name = model.route.name
         if not self._budget.take(monotonic()):
@@ -135,7 +141,7 @@ class Forwarder:
         if failed.phase is Phase.CONNECT:
             return problems.engine_unreachable(model, record.tries)
         if failed.timed_out:
-            return problems.engine_timeout(model, self._settings.timeouts.first_byte_s)
+            return problems.engine_timeout(model, self._settings.first_byte_timeout_s)
         return problems.engine_failed(model, failed.detail)
 
     def judge(self, attempt: Attempt, trouble: str = "") -> Outcome:

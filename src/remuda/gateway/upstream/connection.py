@@ -15,7 +15,7 @@ import httptools
 
 from remuda.gateway.deadlines import NEVER
 from remuda.gateway.head_memo import HeadMemo
-from remuda.gateway.upstream.head import NO_HEAD, AnswerHead, BadAnswer, check_interim_head, read_answer_head
+from remuda.gateway.upstream.head import NO_HEAD, AnswerHead, BadAnswer, read_answer_head
 from remuda.gateway.waiting import Signal
 from remuda.policy.retry import Phase
 
@@ -310,11 +310,10 @@ class Upstream:
 
     def on_headers_complete(self) -> None:
         status = self._parser.get_status_code()
+        if 100 <= status < 200:
+            return
         try:
-            if 100 <= status < 200:
-                check_interim_head(self._headers)
-            else:
-                self.head = read_answer_head(self._parser.get_http_version(), status, self._headers)
+            self.head = read_answer_head(self._parser.get_http_version(), status, self._headers)
         except BadAnswer as bad:
             self._failure = bad.detail
             raise
@@ -339,20 +338,24 @@ class Upstream:
 
     # ---- from the flow
 
-    def send(self, head: bytes, body: bytes, deadline_at: float) -> Signal["Upstream"]:
-        """Send a request; the signal is set when its answer has begun."""
+    def send(self, head: bytes, body: bytes | list[bytes | memoryview], deadline_at: float) -> Signal["Upstream"]:
+        """Send a request; the signal is set when its answer has begun. An edited body comes in pieces."""
         if self.reused:
             self._reset()
         self.busy = True
         answer: Signal[Upstream] = Signal()
         self.answer = answer
         self.deadline_at = deadline_at
-        self._large = len(body) > _SPLIT_BYTES
-        if self._large:
-            self.transport.write(head)
-            self.transport.write(body)
-        else:
-            self.transport.write(head + body)
+        if isinstance(body, bytes):
+            self._large = len(body) > _SPLIT_BYTES
+            if not self._large:
+                self.transport.write(head + body)
+                return answer
+            body = [body]
+        self._large = True
+        self.transport.write(head)
+        for piece in body:
+            self.transport.write(piece)
         return answer
 
     def peek(self) -> bytes:
@@ -391,10 +394,6 @@ class Upstream:
             taker.broken(self._failure)  # it failed before anybody took the answer
         elif self._holding:
             self._stop_holding()
-
-    def use_once(self) -> None:
-        """Do not go back to the owner after the next answer."""
-        self._poisoned = True
 
     def release(self) -> None:
         """The request is over. The connection goes back to its owner, or closes."""

@@ -11,6 +11,7 @@ from remuda.policy.outcome import Outcome
 
 EVERY = [
     (problems.invalid_json("trailing comma"), Code.INVALID_JSON),
+    (problems.invalid_form("its boundary is missing"), Code.INVALID_FORM),
     (problems.invalid_value("top_p", "must be positive"), Code.INVALID_VALUE),
     (problems.field_not_allowed("priority", "the operator decides it"), Code.FIELD_NOT_ALLOWED),
     (problems.malformed_http("two lengths"), Code.MALFORMED_HTTP),
@@ -22,6 +23,7 @@ EVERY = [
     (problems.route_not_found("GET", "/sleep"), Code.ROUTE_NOT_FOUND),
     (problems.method_not_allowed("GET", "/v1/chat/completions", ["POST"]), Code.METHOD_NOT_ALLOWED),
     (problems.body_too_large(50), Code.BODY_TOO_LARGE),
+    (problems.body_too_complex("1000 fields"), Code.BODY_TOO_LARGE),
     (problems.headers_too_large(50), Code.HEADERS_TOO_LARGE),
     (problems.request_timeout(30.0), Code.REQUEST_TIMEOUT),
     (problems.overloaded("demo", 3), Code.OVERLOADED),
