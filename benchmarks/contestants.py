@@ -4,7 +4,6 @@ The same rules hold for all: one core; four engines, used in turn or by load; ke
 defaults except where a line here says why; no line per request in a log. It does not know how anything is measured.
 """
 
-import dataclasses
 import hashlib
 import sys
 from collections.abc import Callable
@@ -171,7 +170,7 @@ def remuda_child(place: Place) -> Command:
     from remuda.gateway.table import table_from_spec
 
     loaded = spec.load_files([remuda_file(place)])
-    settings = dataclasses.replace(settings_from_spec(loaded.gateways[0]), port=place.port)
+    settings = settings_from_spec(loaded.gateways[0]).with_port(place.port)
     lines = [msgspec.json.encode({"settings": settings}), msgspec.json.encode({"table": table_from_spec(loaded)}), b""]
     python = str(compiled_python())
     return Command((python, "-P", "-m", "remuda.gateway", "--fd", "{fd}"), control=b"\n".join(lines))

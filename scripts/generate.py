@@ -7,6 +7,7 @@
 import argparse
 import difflib
 import json
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -18,6 +19,7 @@ from remuda.gateway.api.reference import render_errors_page, render_generate_pag
 from remuda.observe.reference import render_metrics_page
 from remuda.spec.schemas.crd import crd
 from remuda.spec.schemas.json_schema import SHAPES, json_schema
+from remuda.spec.schemas.options import render_options
 from remuda.spec.schemas.reference import render_reference
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -32,6 +34,12 @@ def render_crd(kind: str) -> str:
     return CRD_HEAD + yaml.safe_dump(crd(kind), sort_keys=False, width=120, allow_unicode=True)  # type: ignore[arg-type]
 
 
+def format_python(render: Callable[[], str]) -> str:
+    """A generated module in the layout of all others."""
+    command = [sys.executable, "-m", "ruff", "format", "--stdin-filename", "generated.py", "-"]
+    return subprocess.run(command, input=render(), capture_output=True, text=True, check=True, cwd=ROOT).stdout
+
+
 def copy_example(name: str) -> str:
     """The text of an example. The package ships a copy, which must not differ."""
     return (ROOT / "examples" / name).read_text(encoding="utf-8")
@@ -43,6 +51,7 @@ def list_files() -> Iterator[tuple[str, Callable[[], str]]]:
     yield "docs/reference/metrics.md", render_metrics_page
     yield "docs/reference/errors.md", render_errors_page
     yield "docs/reference/generate.md", render_generate_page
+    yield "src/remuda/gateway/options.py", partial(format_python, render_options)
     yield "src/remuda/fleet/laptop.yaml", partial(copy_example, "laptop.yaml")
     for kind in SHAPES:
         yield f"docs/reference/schema/{kind.lower()}.json", partial(render_json_schema, kind)

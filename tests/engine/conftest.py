@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
-from tests.engine.running import Running, make_document, make_model
+from tests.engine.front import Front, open_front
+from tests.engine.route_requests import ALIASES
+from tests.engine.running import Running, make_document, make_model, make_models
 
 from remuda import engine as engine_package
 from remuda import spec
@@ -86,12 +88,67 @@ async def launch_plan() -> AsyncIterator[Callable[..., Running]]:
         assert pid is None or processes.find_group(pid) == []
 
 
+@pytest.fixture(scope="session")
+def shared_model(small_model: Path, adapters: dict[str, Path]) -> spec.Model:
+    """The model file of the shared engine: a second name, adapters with second names, tools."""
+    listed = [{"name": name, "source": f"file://{path}", "aliases": [f"a-{name}"]} for name, path in adapters.items()]
+    settings = {"maxModelLen": 2048, "maxNumSeqs": 16, "adapters": listed, "maxAdapterRank": 64, "toolParser": "hermes"}
+    return make_document("small", small_model, {"aliases": [ALIASES["small"]]}, **settings)
+
+
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
-async def shared(launch: Callable[..., Running], small_model: Path, adapters: dict[str, Path]) -> Running:
+async def shared(launch: Callable[..., Running], shared_model: spec.Model) -> Running:
     """One engine with its adapters, for everything that does not hurt it."""
-    listed = [{"name": name, "source": f"file://{path}"} for name, path in adapters.items()]
-    model = make_document("small", small_model, maxModelLen=2048, maxNumSeqs=16, adapters=listed, maxAdapterRank=64)
-    model = model.model_copy(update={"spec": model.spec.model_copy(update={"aliases": ("little",)})})
-    running = launch(model)
+    running = launch(shared_model)
     await running.until_ready()
     return running
+
+
+@pytest.fixture(scope="session")
+def random_models(installation: Installation, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A model with random weights of each kind that the demo model is not: kind → folder."""
+    root = tmp_path_factory.mktemp("random")
+    folders = {kind: root / kind for kind in ("embedder", "judge", "listener")}
+    make_models(installation, [{"kind": kind, "folder": str(folder)} for kind, folder in folders.items()])
+    return folders
+
+
+@pytest.fixture(scope="session")
+def other_models(small_model: Path, random_models: dict[str, Path]) -> list[spec.Model]:
+    """Model files of the engines besides the shared one."""
+    small = {"maxModelLen": 256, "maxNumSeqs": 8, "maxNumBatchedTokens": 2048}
+    speculative = {"method": "ngram", "numTokens": 3, "promptLookupMin": 1, "promptLookupMax": 3}
+    guessing = {"maxModelLen": 2048, "maxNumSeqs": 16, "speculative": speculative, "prefixCaching": False}
+    return [
+        make_document(name, folder, {"capabilities": capabilities, "aliases": [ALIASES[name]]}, **settings)
+        for name, folder, capabilities, settings in (
+            ("guess", small_model, ["chat", "completion"], guessing),
+            ("embed", random_models["embedder"], ["embedding"], small),
+            ("judge", random_models["judge"], ["rerank", "score", "classify"], small),
+            ("listen", random_models["listener"], ["transcription"], {**small, "maxModelLen": 128}),
+        )
+    ]
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def engines(
+    launch: Callable[..., Running], shared: Running, other_models: list[spec.Model]
+) -> dict[str, Running]:
+    """One engine of each kind, by the name of its model. They start together, which is quicker than in turn."""
+    started = {model.name: launch(model) for model in other_models}
+    for running in started.values():
+        await running.until_ready()
+    return {"small": shared, **started}
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def front(
+    engines: dict[str, Running],
+    shared_model: spec.Model,
+    other_models: list[spec.Model],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> AsyncIterator[Front]:
+    """A gateway in front of one engine of each kind, with a tap before each."""
+    served = [(model, engines[model.name]) for model in (shared_model, *other_models)]
+    async with open_front(served, tmp_path_factory.mktemp("gateway")) as opened:
+        yield opened

@@ -1,9 +1,10 @@
 """What the tests of this folder start and watch: model files for a folder, random models, supervised engines."""
 
 import asyncio
+import json
 import os
 import subprocess
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 
 import httpx
@@ -21,13 +22,22 @@ MAKE_MODEL = Path(__file__).parent / "make_model.py"
 
 
 def make_model(installation: Installation, folder: Path, hidden: int, layers: int, max_len: int) -> Path:
-    command = [installation.python, MAKE_MODEL, folder, str(hidden), str(layers), str(max_len)]
-    subprocess.run(command, check=True, capture_output=True, env={**os.environ, "TRANSFORMERS_OFFLINE": "1"})
+    """Write a random decoder of this shape into the folder."""
+    shape = {"hidden": hidden, "layers": layers, "max_len": max_len}
+    make_models(installation, [{"kind": "decoder", "folder": str(folder), **shape}])
     return folder
 
 
-def make_document(name: str, source: Path, **engine: object) -> spec.Model:
-    """A model file for a folder, with small memory unless told."""
+def make_models(installation: Installation, wanted: list[dict[str, object]]) -> None:
+    """Write random models; `make_model.py` says which kinds there are."""
+    command = [installation.python, MAKE_MODEL, json.dumps(wanted)]
+    subprocess.run(command, check=True, capture_output=True, env={**os.environ, "TRANSFORMERS_OFFLINE": "1"})
+
+
+def make_document(
+    name: str, source: Path, fields: Mapping[str, object] | None = None, /, **engine: object
+) -> spec.Model:
+    """A model file for a folder, with small memory unless told. `fields` are further ones of `spec`."""
     settings = {"dtype": "float32", "blockSize": 32, **engine}
     if "kvCacheBlocks" not in engine:
         settings.setdefault("kvCacheMemory", "64Mi")
@@ -35,7 +45,7 @@ def make_document(name: str, source: Path, **engine: object) -> spec.Model:
         "apiVersion": spec.API_VERSION,
         "kind": "Model",
         "metadata": {"name": name},
-        "spec": {"source": f"file://{source}", "engine": settings, "hardware": {"gpu": "none"}},
+        "spec": {"source": f"file://{source}", "engine": settings, "hardware": {"gpu": "none"}, **(fields or {})},
     }
     return spec.Model.model_validate(document)
 

@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 import uvloop
@@ -10,11 +11,17 @@ from tests.gateway.double_engine import DoubleEngine
 from tests.gateway.wire import Wire
 
 from remuda.gateway.app import Gateway
+from remuda.gateway.options import Health, Listen, Logging, Timeouts
 from remuda.gateway.settings import GatewaySettings
 from remuda.gateway.table import Endpoint, ModelRoute, Table
 
 QUIET = GatewaySettings(
-    port=0, tick_s=0.02, health_interval_s=3600.0, hung_sample_s=3600.0, log_access=False, drain_timeout_s=5.0
+    tick_s=0.02,
+    hung_sample_s=3600.0,
+    listen=Listen(port=0),
+    health=Health(interval_s=3600.0),
+    logging=Logging(access=False),
+    timeouts=Timeouts(drain_s=5.0),
 )
 """No probes and no log unless a test wants them; deadlines are looked at often."""
 
@@ -70,10 +77,19 @@ def route_to(engines: list[DoubleEngine], **fields) -> ModelRoute:
     return ModelRoute(**({"name": "m", "served_name": "m", "endpoints": endpoints} | fields))
 
 
+def adjust(settings: GatewaySettings, **changes: Any) -> GatewaySettings:
+    """The settings with changes: `tick_s=0.1` for a field, `timeouts={"idle_s": 0.1}` for fields of a section."""
+    values = {
+        name: dataclasses.replace(getattr(settings, name), **change) if isinstance(change, dict) else change
+        for name, change in changes.items()
+    }
+    return dataclasses.replace(settings, **values)
+
+
 @contextlib.asynccontextmanager
 async def open_site(engines: int = 1, table: Table | None = None, **settings) -> AsyncIterator[Site]:
     doubles = [await DoubleEngine().start() for _ in range(engines)]
-    gateway = Gateway(dataclasses.replace(QUIET, **settings))
+    gateway = Gateway(adjust(QUIET, **settings))
     site = Site(gateway, 0, doubles)
     try:
         gateway.apply(table or Table(models=(route_to(doubles),)))

@@ -11,6 +11,7 @@ from tests.gateway.wire import complete, get, post
 
 from remuda.gateway.access.keys import hash_key, make_key
 from remuda.gateway.errors import GatewayError
+from remuda.gateway.options import Tls
 from remuda.gateway.table import KeyRecord, Table
 
 KEY = make_key("blue", "k1")
@@ -117,12 +118,12 @@ async def test_metrics_can_be_closed_and_the_model_list_is(sites):
 
 
 async def test_mode_keys_without_any_key_lets_nobody_in(sites):
-    async with sites(auth="keys") as site:
+    async with sites(auth={"mode": "keys"}) as site:
         assert (await site.ask(complete())).status == 401
 
 
 async def test_mode_open_asks_nobody(sites):
-    async with sites(auth="open") as site:
+    async with sites(auth={"mode": "open"}) as site:
         with_keys(site)
         assert (await site.ask(complete())).status == 200
 
@@ -130,13 +131,13 @@ async def test_mode_open_asks_nobody(sites):
 @pytest.mark.req("G3.exposure", level="double")
 async def test_network_address_without_keys_is_refused():
     with pytest.raises(GatewayError, match=r"refusing to listen on 0\.0\.0\.0"):
-        async with open_site(host="0.0.0.0"):
+        async with open_site(listen={"host": "0.0.0.0"}):
             pass
 
 
 async def test_taken_port_is_said_plainly(site):
     with pytest.raises(GatewayError, match=f"127.0.0.1:{site.port}: the port is taken"):
-        async with open_site(port=site.port):
+        async with open_site(listen={"port": site.port}):
             pass
 
 
@@ -159,7 +160,7 @@ def certificate(tmp_path_factory):
 @pytest.mark.req("G3.tls", level="double")
 async def test_tls_serves_answers_and_streams(sites, certificate):
     folder, context = certificate
-    async with sites(tls_cert_file=str(folder / "cert.pem"), tls_key_file=str(folder / "key.pem")) as site:
+    async with sites(listen={"tls": Tls(str(folder / "cert.pem"), str(folder / "key.pem"))}) as site:
         wire = await site.open(ssl=context)
         assert (await wire.ask(complete())).status == 200
         assert (await wire.ask(complete(stream=True))).body.endswith(b"data: [DONE]\n\n")
@@ -170,7 +171,7 @@ async def test_tls_serves_answers_and_streams(sites, certificate):
 
 async def test_plain_http_to_a_tls_port_is_closed(sites, certificate):
     folder, _ = certificate
-    async with sites(tls_cert_file=str(folder / "cert.pem"), tls_key_file=str(folder / "key.pem")) as site:
+    async with sites(listen={"tls": Tls(str(folder / "cert.pem"), str(folder / "key.pem"))}) as site:
         wire = await site.open()
         await wire.send(get("/health"))
         assert b"HTTP/1.1 200" not in await wire.closed()
@@ -178,7 +179,7 @@ async def test_plain_http_to_a_tls_port_is_closed(sites, certificate):
 
 async def test_certificate_that_cannot_be_read_is_said_plainly(tmp_path):
     with pytest.raises(GatewayError, match="cannot load the certificate"):
-        async with open_site(tls_cert_file=str(tmp_path / "none.pem"), tls_key_file=str(tmp_path / "none.pem")):
+        async with open_site(listen={"tls": Tls(str(tmp_path / "none.pem"), str(tmp_path / "none.pem"))}):
             pass
 
 
@@ -193,7 +194,7 @@ async def test_cors_is_off_by_default(site):
 
 
 async def test_allowed_origin_may_call_and_read(sites):
-    async with sites(cors_origins=("https://app.example",)) as site:
+    async with sites(cors={"origins": ("https://app.example",)}) as site:
         for request in (complete(headers=ORIGIN), complete(headers=ORIGIN, stream=True), post("/none", b"", ORIGIN)):
             response = await site.ask(request)
             assert response.headers["access-control-allow-origin"] == "https://app.example"
@@ -204,7 +205,7 @@ async def test_allowed_origin_may_call_and_read(sites):
 
 
 async def test_preflight_asks_no_key_and_reaches_no_engine(sites):
-    async with sites(cors_origins=("*",)) as site:
+    async with sites(cors={"origins": ("*",)}) as site:
         with_keys(site)
         asked = (
             ORIGIN + b"access-control-request-method: POST\r\naccess-control-request-headers: authorization,x-mine\r\n"

@@ -126,7 +126,7 @@ async def test_page_that_this_address_serves_may_post(site):
 
 
 async def test_configured_origin_may_post_and_read_and_others_may_not(sites):
-    async with sites(cors_origins=("https://app.example",)) as site:
+    async with sites(cors={"origins": ("https://app.example",)}) as site:
         own = await site.ask(complete(headers=b"origin: https://app.example\r\n"))
         assert (own.status, own.headers["access-control-allow-origin"]) == (200, "https://app.example")
         other = await site.ask(complete(headers=EVIL))
@@ -135,13 +135,13 @@ async def test_configured_origin_may_post_and_read_and_others_may_not(sites):
 
 
 async def test_configured_origin_does_not_excuse_another_host(sites):
-    async with sites(cors_origins=("*",)) as site:
+    async with sites(cors={"origins": ("*",)}) as site:
         assert (await site.ask(complete(headers=EVIL))).status == 200
         assert (await site.ask(at_host(complete(headers=EVIL), b"evil.example"))).status == 403
 
 
 async def test_open_gateway_has_any_name_and_still_serves_no_page_of_another_site(sites):
-    async with sites(auth="open") as site:
+    async with sites(auth={"mode": "open"}) as site:
         assert (await site.ask(at_host(complete(), b"models.example"))).status == 200
         page = b"origin: https://models.example\r\n"
         assert (await site.ask(at_host(complete(headers=page), b"models.example"))).status == 200

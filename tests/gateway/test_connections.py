@@ -131,7 +131,7 @@ async def test_head_has_the_headers_of_get_and_no_body(site, path):
 
 @pytest.mark.req("G3.body-limit", level="double")
 async def test_too_large_body_is_refused_before_it_is_sent(sites):
-    async with sites(body_bytes=1000) as site:
+    async with sites(limits={"body_bytes": 1000}) as site:
         wire = await site.open()
         await wire.send(b"POST /v1/completions HTTP/1.1\r\nhost: localhost\r\ncontent-length: 1001\r\n\r\n")
         response = await wire.read()
@@ -143,7 +143,7 @@ async def test_too_large_body_is_refused_before_it_is_sent(sites):
 
 @pytest.mark.req("G3.body-limit", level="double")
 async def test_too_large_chunked_body_is_refused_while_it_comes(sites):
-    async with sites(body_bytes=1000) as site:
+    async with sites(limits={"body_bytes": 1000}) as site:
         wire = await site.open()
         await wire.send(
             b"POST /v1/completions HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: chunked\r\n\r\n3e9\r\n"
@@ -152,7 +152,7 @@ async def test_too_large_chunked_body_is_refused_while_it_comes(sites):
 
 
 async def test_refused_body_still_on_its_way_does_not_reset_the_answer(sites):
-    async with sites(body_bytes=1000) as site:
+    async with sites(limits={"body_bytes": 1000}) as site:
         wire = await site.open()
         wire.writer.write(
             b"POST /v1/completions HTTP/1.1\r\nhost: localhost\r\ncontent-length: 500000\r\n\r\n" + b"x" * 500_000
@@ -161,7 +161,7 @@ async def test_refused_body_still_on_its_way_does_not_reset_the_answer(sites):
 
 
 async def test_slow_head_is_cut_with_408(sites):
-    async with sites(head_timeout_s=0.1) as site:
+    async with sites(timeouts={"header_s": 0.1}) as site:
         wire = await site.open()
         await wire.send(b"GET /health HTTP/1.1\r\n")
         assert (await wire.read()).status == 408
@@ -169,7 +169,7 @@ async def test_slow_head_is_cut_with_408(sites):
 
 
 async def test_drip_of_header_bytes_does_not_extend_the_deadline(sites):
-    async with sites(head_timeout_s=0.2) as site:
+    async with sites(timeouts={"header_s": 0.2}) as site:
         wire = await site.open()
 
         async def drip():
@@ -183,7 +183,7 @@ async def test_drip_of_header_bytes_does_not_extend_the_deadline(sites):
 
 
 async def test_stalled_body_is_cut_with_408(sites):
-    async with sites(body_timeout_s=0.1) as site:
+    async with sites(timeouts={"body_s": 0.1}) as site:
         wire = await site.open()
         await wire.send(b"POST /v1/completions HTTP/1.1\r\nhost: localhost\r\ncontent-length: 100\r\n\r\n{")
         assert (await wire.read()).status == 408
@@ -191,14 +191,14 @@ async def test_stalled_body_is_cut_with_408(sites):
 
 
 async def test_idle_connection_is_closed_after_keep_alive(sites):
-    async with sites(keep_alive_s=0.1) as site:
+    async with sites(timeouts={"keep_alive_s": 0.1}) as site:
         wire = await site.open()
         await wire.ask(get("/health"))
         assert await wire.closed() == b""
 
 
 async def test_connections_beyond_the_limit_are_told_so(sites):
-    async with sites(connections=2) as site:
+    async with sites(limits={"connections": 2}) as site:
         first, second = await site.open(), await site.open()
         await first.ask(get("/health"))
         await second.ask(get("/health"))
@@ -214,7 +214,7 @@ async def test_connections_beyond_the_limit_are_told_so(sites):
 
 
 async def test_requests_beyond_the_limit_are_refused_early(sites):
-    async with sites(requests_in_flight=1) as site:
+    async with sites(limits={"requests_in_flight": 1}) as site:
         release = asyncio.Event()
 
         async def held(reply):

@@ -10,6 +10,7 @@ from dataclasses import asdict
 from tests.gateway.test_drain import SETTINGS, Child
 
 from remuda.fleet.gateway_process import GatewayState, GatewaySupervisor, HeartbeatMonitor
+from remuda.gateway.options import Listen
 from remuda.gateway.settings import GatewaySettings
 from remuda.gateway.supervised import ControlSocket
 from remuda.gateway.table import Table
@@ -65,7 +66,7 @@ def ask_health(port: int) -> int:
 
 async def test_process_that_is_stopped_is_replaced_and_answers_on_the_same_port(tmp_path):
     changed = asyncio.Event()
-    settings = asdict(GatewaySettings(port=0))
+    settings = asdict(GatewaySettings(listen=Listen(port=0)))
     heartbeats = HeartbeatMonitor(check_s=1.5, silent_checks=3)
     gateway = GatewaySupervisor(settings, lambda _: changed.set(), tmp_path / "log", heartbeats=heartbeats)
     gateway.send_table(Table())

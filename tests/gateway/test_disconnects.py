@@ -55,7 +55,7 @@ async def test_client_that_leaves_during_its_own_upload_costs_nothing(site):
 
 
 async def test_client_that_leaves_while_an_engine_is_connected_to_costs_nothing(sites, monkeypatch):
-    async with sites(connect_timeout_s=5.0) as site:
+    async with sites(timeouts={"connect_s": 5.0}) as site:
         engine = site.gateway.directory.engines["m-0"]
         arrived, release = asyncio.Event(), asyncio.Event()
         wire = await site.open()

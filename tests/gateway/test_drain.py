@@ -14,6 +14,7 @@ from tests.gateway.conftest import route_to
 from tests.gateway.double_engine import DoubleEngine, completion
 from tests.gateway.wire import Wire, complete, get, until
 
+from remuda.gateway.options import Listen, Timeouts
 from remuda.gateway.settings import GatewaySettings
 from remuda.gateway.table import Table
 
@@ -146,7 +147,7 @@ async def child():
     await started.process.stderr.read()
 
 
-SETTINGS = GatewaySettings(port=0, drain_timeout_s=5.0)
+SETTINGS = GatewaySettings(listen=Listen(port=0), timeouts=Timeouts(drain_s=5.0))
 
 
 async def test_process_serves_the_tables_it_is_told_and_ends_with_its_parent(child):
@@ -180,7 +181,7 @@ async def test_process_drains_on_a_signal(child, number):
 
 async def test_process_says_why_it_cannot_listen(child):
     with socket.create_server(("127.0.0.1", 0)) as taken:
-        child.tell(settings={"port": taken.getsockname()[1]})
+        child.tell(settings={"listen": {"port": taken.getsockname()[1]}})
         child.tell(table=Table())
         problem = await child.hear()
     assert problem["event"] == "problem"
@@ -190,7 +191,7 @@ async def test_process_says_why_it_cannot_listen(child):
 
 
 async def test_process_refuses_nonsense_from_its_parent(child):
-    child.writer.write(b'{"settings": {"port": "x"}}\n')
+    child.writer.write(b'{"settings": {"listen": {"port": "x"}}}\n')
     assert (await child.hear())["event"] == "problem"
     assert await child.end() == 1
 

@@ -166,7 +166,7 @@ ANSWERS = {
 @pytest.mark.parametrize("origin", [b"", b"origin: https://evil.example\r\n", b"origin: https://app.example\r\n"])
 @pytest.mark.parametrize(("request_bytes", "status"), ANSWERS.values(), ids=ANSWERS)
 async def test_every_answer_says_that_it_depends_on_the_origin(sites, origins, origin, request_bytes, status):
-    async with sites(cors_origins=origins) as site:
+    async with sites(cors={"origins": origins}) as site:
         line, _, rest = request_bytes.partition(b"\r\n")
         response = await site.ask(line + b"\r\n" + origin + rest)
         foreign = b"evil" in origin and origins != ("*",) and status not in {204, 404} and b"host : " not in rest

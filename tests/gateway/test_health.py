@@ -10,7 +10,7 @@ from remuda.policy.health import State
 
 @pytest.mark.req("G5.probes", level="double")
 async def test_engine_that_fails_its_probes_is_ejected_and_comes_back(sites):
-    async with sites(engines=2, health_interval_s=0.05) as site:
+    async with sites(engines=2, health={"interval_s": 0.05}) as site:
         first = site.gateway.directory.engines["m-0"]
         await until(lambda: site.engines[0].probes >= 1)
         site.engines[0].healthy = False
@@ -24,7 +24,7 @@ async def test_engine_that_fails_its_probes_is_ejected_and_comes_back(sites):
 
 
 async def test_ejected_engine_comes_back_after_as_many_good_probes_as_asked_for(sites):
-    async with sites(engines=2, health_interval_s=0.05, health_successes=20) as site:
+    async with sites(engines=2, health={"interval_s": 0.05, "successes": 20}) as site:
         first = site.gateway.directory.engines["m-0"]
         site.engines[0].healthy = False
         await until(lambda: first.health.state is State.EJECTED, "ejection")
@@ -37,7 +37,7 @@ async def test_ejected_engine_comes_back_after_as_many_good_probes_as_asked_for(
 
 
 async def test_dead_engine_is_noticed_without_traffic(sites):
-    async with sites(health_interval_s=0.05) as site:
+    async with sites(health={"interval_s": 0.05}) as site:
         await until(lambda: site.engine.probes >= 1)
         assert (await site.ask(get("/ready"))).status == 200
         await site.engine.stop()
@@ -48,7 +48,7 @@ async def test_dead_engine_is_noticed_without_traffic(sites):
 
 
 async def test_probe_that_hangs_has_failed(sites):
-    async with sites(health_interval_s=0.05, health_timeout_s=0.1) as site:
+    async with sites(health={"interval_s": 0.05, "timeout_s": 0.1}) as site:
         never = asyncio.Event()
 
         async def hang(reader, writer):
@@ -66,7 +66,7 @@ async def test_probe_that_hangs_has_failed(sites):
 
 
 async def test_all_engines_ejected_still_get_requests_rather_than_nobody(sites):
-    async with sites(engines=2, health_interval_s=0.05) as site:
+    async with sites(engines=2, health={"interval_s": 0.05}) as site:
         for engine in site.engines:
             engine.healthy = False
         await until(lambda: all(e.health.state is State.EJECTED for e in site.gateway.directory.engines.values()))

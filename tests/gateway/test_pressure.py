@@ -82,7 +82,7 @@ async def test_reader_that_takes_nothing_is_cut(sites):
 
 
 async def test_reader_that_takes_a_whole_answer_too_slowly_is_cut(sites):
-    async with sites(reader_timeout_s=0.15, keep_alive_s=3600.0) as site:
+    async with sites(reader_timeout_s=0.15, timeouts={"keep_alive_s": 3600.0}) as site:
 
         async def big(reply):
             await reply.answer(b"x" * 30_000_000)
@@ -120,7 +120,7 @@ async def test_slow_but_moving_reader_is_not_cut(sites):
 
 @pytest.mark.req("G3.idle-timeouts", level="double")
 async def test_engine_that_falls_silent_in_a_stream_is_cut_with_an_error_event(sites):
-    async with sites(idle_timeout_s=0.15) as site:
+    async with sites(timeouts={"idle_s": 0.15}) as site:
 
         async def silent(reply):
             await reply.begin_stream()
@@ -135,7 +135,7 @@ async def test_engine_that_falls_silent_in_a_stream_is_cut_with_an_error_event(s
 
 @pytest.mark.req("G3.idle-timeouts", level="double")
 async def test_long_stream_that_moves_is_never_cut(sites):
-    async with sites(idle_timeout_s=0.2, first_byte_timeout_s=0.3, keep_alive_s=0.2, reader_timeout_s=0.2) as site:
+    async with sites(reader_timeout_s=0.2, timeouts={"idle_s": 0.2, "first_byte_s": 0.3, "keep_alive_s": 0.2}) as site:
 
         async def slow(reply):
             await reply.begin_stream()

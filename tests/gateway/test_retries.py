@@ -208,7 +208,7 @@ async def test_last_engines_own_words_are_relayed(site):
 
 
 async def test_engine_that_does_not_begin_to_answer_times_out(sites):
-    async with sites(first_byte_timeout_s=0.1) as site:
+    async with sites(timeouts={"first_byte_s": 0.1}) as site:
 
         async def silent(reply):
             await reply.gone()
@@ -221,7 +221,7 @@ async def test_engine_that_does_not_begin_to_answer_times_out(sites):
 
 @pytest.mark.req("G5.retries", level="double")
 async def test_retries_stop_when_the_budget_is_spent(sites):
-    async with sites(engines=3, retry_ratio=0.0, retry_per_s=0.0, retry_most=2.0) as site:
+    async with sites(engines=3, retry_per_s=0.0, retry_most=2.0, retries={"budget_ratio": 0.0}) as site:
         for engine in site.engines:
             engine.default = _die
         answers = [await site.ask(complete()) for _ in range(4)]
@@ -233,7 +233,7 @@ async def test_retries_stop_when_the_budget_is_spent(sites):
 
 
 async def test_attempts_are_bounded(sites):
-    async with sites(engines=5, attempts=2) as site:
+    async with sites(engines=5, retries={"attempts": 2}) as site:
         for engine in site.engines:
             engine.default = _die
         await site.ask(complete())

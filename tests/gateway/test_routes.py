@@ -300,7 +300,7 @@ async def test_media_address_spelt_with_escapes_is_refused(site):
 
 @pytest.mark.req("A1.client-fields", level="double")
 async def test_operator_may_allow_and_deny_fields(sites):
-    async with sites(fields_allow=("priority",), fields_deny=("logit_bias",)) as site:
+    async with sites(client_fields={"allow": ("priority",), "deny": ("logit_bias",)}) as site:
         assert (await site.ask(complete(priority=-5))).status == 200
         refused = await site.ask(complete(logit_bias={}))
         assert (refused.status, refused.error["param"]) == (400, "logit_bias")

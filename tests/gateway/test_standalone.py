@@ -5,10 +5,13 @@ import re
 import signal
 import subprocess
 import sys
+import urllib.error
 import urllib.request
 from pathlib import Path
 
 import pytest
+
+from remuda.gateway.access.tenant_store import TenantStore
 
 FILE = """\
 apiVersion: remuda.dev/v1alpha1
@@ -45,6 +48,27 @@ def test_the_process_that_serves_is_the_one_that_was_started_and_holds_no_pydant
         process.send_signal(signal.SIGTERM)
         _, rest = process.communicate(timeout=20)
     assert (process.returncode, "drained" in rest) == (0, True)
+
+
+def test_gateway_that_starts_after_the_last_key_was_revoked_refuses_everybody_and_says_how_to_open_it(tmp_path):
+    store = TenantStore.of_machine(tmp_path / "home" / "state")
+    store.create("acme", (), None, 0.0)
+    store.revoke("acme")
+    process = start(tmp_path, "--port", "0")
+    try:
+        first_line = process.stderr.readline()
+        url = wait_for_address(process)
+        with pytest.raises(urllib.error.HTTPError) as refused:
+            urllib.request.urlopen(f"{url}/v1/models", timeout=10)
+        refused.value.close()
+        assert refused.value.code == 401
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=20)
+    assert first_line.endswith(
+        "warning remuda.gateway: there is no API key, so the gateway refuses every request (hint: `remuda tenant "
+        "create NAME` makes a key; `auth: {mode: open}` in a ModelGateway serves without keys)\n"
+    )
 
 
 def test_a_port_that_is_taken_is_one_clear_error(tmp_path):

@@ -8,7 +8,11 @@ follows.
 
 import ast
 import functools
+import os
 import re
+import shutil
+import subprocess
+import sys
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -252,3 +256,25 @@ def test_every_file_that_the_page_names_exists():
     table = re.findall(r"^\|.*?\| `([\w/.]+)`", PAGE.read_text(), re.MULTILINE)
     assert len(table) >= 6
     assert [name for name in table if not (SOURCES / name).exists()] == []
+
+
+def test_each_contract_is_broken_by_an_import_that_it_forbids(tmp_path: Path):
+    """import-linter judges a copy of the sources with bad imports for the type checker."""
+    shutil.copytree(SOURCES, tmp_path / "src" / "remuda", ignore=shutil.ignore_patterns("*.safetensors", "__pycache__"))
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    for module, line in {
+        "spec/upwards.py": "import remuda.planner",
+        "gateway/http/upwards.py": "import remuda.gateway.serving",
+        "fleet/first.py": "import remuda.fleet.second",
+        "fleet/second.py": "import remuda.fleet.first",
+        "policy/clock.py": "import time",
+        "gateway/api/planning.py": "import remuda.planner",
+        "engine/cluster.py": "import kubernetes",
+    }.items():
+        text = f"from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    {line}\n"
+        (tmp_path / "src" / "remuda" / module).write_text(text)
+    command = [Path(sys.executable).with_name("lint-imports"), "--no-cache"]
+    env = {**os.environ, "PYTHONPATH": "src", "NO_COLOR": "1"}
+    done = subprocess.run(command, cwd=tmp_path, env=env, text=True, capture_output=True, check=False)
+    assert done.returncode == 1
+    assert re.findall(r"^(.+) BROKEN", done.stdout, re.MULTILINE) == list(read_contracts())

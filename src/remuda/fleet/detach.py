@@ -127,7 +127,7 @@ def main(arguments: Sequence[str]) -> int:
     report = Report(channel)
     try:
         home = Home.from_environment()
-        keys = TenantStore.of_machine(home.state).records()
+        keys = TenantStore.of_machine(home.state).read_keys()
         fleet = plan.plan_fleet([Path(name) for name in order["files"]], order["port"], keys)
         app.serve(fleet, home, report.emit)
     except RemudaError as error:

@@ -268,7 +268,7 @@ class GatewaySupervisor:
                 self._heartbeats.beat()
             case "listening":
                 self._port = int(message["port"])
-                self._settings = {**self._settings, "port": self._port}
+                self._settings = {**self._settings, "listen": {**self._settings["listen"], "port": self._port}}
                 self._listened.set()
                 if not self._stopping.is_set():
                     self._set_state(GatewayState.LISTENING, self._last_end and f"started again: {self._last_end}")

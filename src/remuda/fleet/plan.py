@@ -5,7 +5,7 @@ It reads files, the device of this machine and the config.json of weights that a
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from remuda import planner, spec
@@ -13,8 +13,9 @@ from remuda.engine.install.variants import has_nvidia_gpu
 from remuda.engine.plan import wants_gpu
 from remuda.engine.weights import find_folder
 from remuda.fleet.errors import FleetError
+from remuda.gateway.access.tenant_store import HOW_TO_OPEN, NO_KEYS, NO_STORED_KEYS, StoredKeys
 from remuda.gateway.settings import GatewaySettings, check_exposure, settings_from_spec, wants_keys
-from remuda.gateway.table import KeyRecord, Table, table_from_spec
+from remuda.gateway.table import Table, table_from_spec
 from remuda.machine.home import Home
 
 LAPTOP_FILE = Path(__file__).parent / "laptop.yaml"
@@ -33,7 +34,7 @@ class FleetPlan:
     settings: GatewaySettings
     table: Table
     """Names, keys and the engines that already run; started engines join when they are ready."""
-    stored_keys: tuple[KeyRecord, ...] = ()
+    stored_keys: StoredKeys = NO_STORED_KEYS
     """The keys of `remuda tenant` now. They join the table's keys, and may change while the fleet runs."""
     notes: tuple[str, ...] = ()
     """Advice of the checks; none of it stops `up`."""
@@ -46,7 +47,7 @@ class FleetPlan:
     @property
     def needs_key(self) -> bool:
         """Whether a request needs an API key."""
-        return wants_keys(self.settings, bool(self.table.keys or self.stored_keys))
+        return wants_keys(self.settings, self.stored_keys.add_to(self.table).asks_for_keys)
 
     @property
     def replicas(self) -> int:
@@ -54,7 +55,7 @@ class FleetPlan:
         return sum(model.spec.start_replicas for model in self.started)
 
 
-def plan_fleet(files: Sequence[Path], port: int | None = None, stored_keys: tuple[KeyRecord, ...] = ()) -> FleetPlan:
+def plan_fleet(files: Sequence[Path], port: int | None = None, stored_keys: StoredKeys = NO_STORED_KEYS) -> FleetPlan:
     """Load and check `files`; without files, the packaged example. `port` overrides the port of the file."""
     paths = tuple(files) or (LAPTOP_FILE,)
     loaded = spec.load_files(list(paths))
@@ -65,7 +66,10 @@ def plan_fleet(files: Sequence[Path], port: int | None = None, stored_keys: tupl
         )
     settings = plan_settings(loaded, port)
     table = table_from_spec(loaded, {})
-    check_exposure(settings, bool(table.keys or stored_keys))
+    keyed = stored_keys.add_to(table)
+    check_exposure(settings, keyed.asks_for_keys)
+    if wants_keys(settings, keyed.asks_for_keys) and not keyed.keys:
+        notes = (*notes, f"warning: {NO_KEYS} (hint: {HOW_TO_OPEN})")
     return FleetPlan(
         files=tuple(str(path.absolute()) for path in paths),
         started=tuple(model for model in loaded.models if model.spec.source is not None),
@@ -83,7 +87,7 @@ def plan_settings(loaded: spec.Loaded, port: int | None) -> GatewaySettings:
         names = ", ".join(gateway.metadata.name for gateway in loaded.gateways)
         raise FleetError(f"more than one ModelGateway: {names}", "one machine runs one gateway: keep one of them")
     settings = settings_from_spec(loaded.gateways[0] if loaded.gateways else None)
-    return settings if port is None else replace(settings, port=port)
+    return settings if port is None else settings.with_port(port)
 
 
 def check_sense(loaded: spec.Loaded) -> tuple[str, ...]:

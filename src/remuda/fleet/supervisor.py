@@ -26,6 +26,7 @@ from remuda.fleet.reporting import events, views
 from remuda.fleet.reporting.engine_metrics import MetricsClient, publish_metrics
 from remuda.fleet.reporting.snapshot import FleetSnapshot, FleetView, take_snapshot
 from remuda.gateway.access.tenant_store import TenantStore
+from remuda.gateway.settings import wants_keys
 from remuda.machine import ports
 from remuda.machine.files import bound_file
 from remuda.machine.home import Home
@@ -119,7 +120,7 @@ class FleetSupervisor:
     async def run(self) -> None:
         """Serve until told to stop. Raises what made serving impossible; nothing is left running either way."""
         with record.claim_home(self._home.state):
-            ports.require_free_port(self._plan.settings.host, self._plan.settings.port)
+            ports.require_free_port(self._plan.settings.listen.host, self._plan.settings.listen.port)
             server = await control.serve(control.listen(self._home.state), self)
             try:
                 self._begin()
@@ -174,8 +175,8 @@ class FleetSupervisor:
             reservation.release()
 
     async def _drain(self) -> None:
-        settings = self._plan.settings
-        await self._gateway.drain(settings.lame_duck_s + settings.drain_timeout_s)
+        timeouts = self._plan.settings.timeouts
+        await self._gateway.drain(timeouts.lame_duck_s + timeouts.drain_s)
         await asyncio.gather(*self._starting, return_exceptions=True)  # an interrupted installer removes its files
         await asyncio.gather(*(self._drain_engine(name) for name in self._engines), return_exceptions=True)
 
@@ -263,16 +264,16 @@ class FleetSupervisor:
     # --- gateway
 
     def _send_table(self) -> None:
-        table = views.plan_table(self._plan.table, self._statuses.values())
-        self._gateway.send_table(replace(table, keys=table.keys + self._stored_keys))
+        table = self._stored_keys.add_to(views.plan_table(self._plan.table, self._statuses.values()))
+        self._gateway.send_table(replace(table, keys_wanted=self._asks_for_keys))
 
     async def _follow_tenants(self) -> None:
         """Send the gateway the keys that `remuda tenant` makes and revokes while the fleet runs."""
         async for keys in TenantStore.of_machine(self._home.state).watch():
             if keys != self._stored_keys:
                 self._stored_keys = keys
-                # A gateway that asks for keys goes on asking when the last key is revoked: nothing opens by itself.
-                self._asks_for_keys = self._asks_for_keys or (bool(keys) and self._plan.settings.auth != "open")
+                # Nothing opens by itself: once it asks for keys, it does so until the fleet ends.
+                self._asks_for_keys = self._asks_for_keys or wants_keys(self._plan.settings, keys.wanted)
                 self._send_table()
 
     async def _bound_logs(self) -> None:

@@ -13,6 +13,7 @@ from typing import Final, Protocol
 from remuda.gateway.access.admission import Admission
 from remuda.gateway.access.identify import Identifier
 from remuda.gateway.access.keys import KeyRing
+from remuda.gateway.access.tenant_store import HOW_TO_OPEN, NO_KEYS
 from remuda.gateway.deadlines import Sweeper, Timed
 from remuda.gateway.errors import GatewayError
 from remuda.gateway.flow import Flow
@@ -58,16 +59,16 @@ class Gateway:
     ) -> None:
         self._settings = settings
         self._log_writer = LogWriter(_STDERR) if log_writer is None else log_writer
-        self._access_lines = AccessLines(AccessLog(settings.log_format, self._log_writer.put))
-        self.ledger = Ledger(self._access_lines.add if settings.log_access else None)
+        self._access_lines = AccessLines(AccessLog(settings.logging.format, self._log_writer.put))
+        self.ledger = Ledger(self._access_lines.add if settings.logging.access else None)
         self.directory = Directory(settings)
-        self.admission = Admission(settings.requests_in_flight, settings.connections)
+        self.admission = Admission(settings.limits.requests_in_flight, settings.limits.connections)
         self.identifier = Identifier(
             metrics_open=settings.metrics_open,
-            own_host_only=settings.auth == "auto" and is_loopback(settings.host),
-            origins=settings.cors_origins,
+            own_host_only=settings.auth.mode == "auto" and is_loopback(settings.listen.host),
+            origins=settings.cors.origins,
         )
-        self.identifier.keys_wanted = settings.auth == "keys"
+        self.identifier.keys_wanted = settings.auth.mode == "keys"
         self._keys: list[KeyRecord] = []
         forwarder = Forwarder(settings, self.directory, self.ledger)
         flow = Flow(settings, self.admission, self.identifier, self.directory, forwarder, self.ledger)
@@ -100,14 +101,17 @@ class Gateway:
 
     def _apply_keys(self, table: Table) -> None:
         identifier = self.identifier
-        has_keys = bool(table.keys) or table.keys_wanted
-        if not identifier.keys_wanted:
-            check_exposure(self._settings, has_keys)
-            identifier.keys_wanted = wants_keys(self._settings, has_keys)
+        asked_before = identifier.keys_wanted
+        if not asked_before:
+            check_exposure(self._settings, table.asks_for_keys)
+            identifier.keys_wanted = wants_keys(self._settings, table.asks_for_keys)
         keys = resolve_key_models(table)
-        if keys != self._keys:
-            self._keys = keys
-            identifier.ring = KeyRing(keys)  # heads that were checked against the old ring are checked again
+        if self.directory.loaded and keys == self._keys and identifier.keys_wanted == asked_before:
+            return
+        self._keys = keys
+        identifier.ring = KeyRing(keys)  # heads that were checked against the old ring are checked again
+        if identifier.keys_wanted and not keys:
+            _log.warning("%s (hint: %s)", NO_KEYS, HOW_TO_OPEN)
 
     async def start(self) -> int:
         """Listen; the port."""
@@ -126,15 +130,15 @@ class Gateway:
         """
         clients = self.clients
         clients.draining = True
-        if self._settings.lame_duck_s:
-            await asyncio.sleep(self._settings.lame_duck_s)
+        if self._settings.timeouts.lame_duck_s:
+            await asyncio.sleep(self._settings.timeouts.lame_duck_s)
         self.admission.closed = True
         self._listener.close()
         empty = asyncio.Event()
         clients.on_empty = empty.set
         for link in list(clients.links):
             link.drain()
-        limit_s = self._settings.drain_timeout_s if timeout_s is None else timeout_s
+        limit_s = self._settings.timeouts.drain_s if timeout_s is None else timeout_s
         clean = True
         if clients.links:
             try:
@@ -151,9 +155,8 @@ class Gateway:
         self._hang_watch.close()
         for engine in self.directory.engines.values():
             engine.pool.close()
-        self._access_lines.flush()
         await asyncio.sleep(0)  # connections that were cut are told so in the next turn of the loop
-        await asyncio.get_running_loop().run_in_executor(None, self._log_writer.close)
+        self._access_lines.flush()
 
     def _watched(self) -> Iterable[Iterable[Timed]]:
         yield self.clients.links
@@ -185,7 +188,7 @@ class LogObserver:
 def open_log(settings: GatewaySettings) -> LogWriter:
     """Send everything that this process logs to standard error, through a writer that never blocks."""
     writer = LogWriter(_STDERR)
-    configure_logging(settings.log_format, settings.log_level, writer)
+    configure_logging(settings.logging.format, settings.logging.level, writer)
     return writer
 
 
@@ -195,13 +198,16 @@ def run(settings: GatewaySettings, source: TableSource, observer: Observer | Non
 
     writer = open_log(settings)
     if observer is None:
-        observer = LogObserver("https" if settings.tls_cert_file else "http")
-    uvloop.run(run_gateway(Gateway(settings, log_writer=writer), settings, source, observer))
+        observer = LogObserver("https" if settings.listen.tls else "http")
+    try:
+        uvloop.run(run_gateway(Gateway(settings, log_writer=writer), settings, source, observer))
+    finally:
+        writer.close()
 
 
 async def run_gateway(gateway: Gateway, settings: GatewaySettings, source: TableSource, observer: Observer) -> None:
     """The same inside a loop, with a gateway that is built and not started."""
-    raise_file_limit(settings.connections)
+    raise_file_limit(settings.limits.connections)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -217,7 +223,7 @@ async def run_gateway(gateway: Gateway, settings: GatewaySettings, source: Table
         if not gateway.directory.loaded or stop.is_set():
             return
         port = await gateway.start()
-        observer.listening(settings.host, port)
+        observer.listening(settings.listen.host, port)
         gc.collect()
         gc.freeze()
         await asyncio.wait({stopped, follower}, return_when=asyncio.FIRST_COMPLETED)

@@ -52,8 +52,8 @@ class Flow(Handler):
         self._directory = directory
         self._forwarder = forwarder
         self._ledger = ledger
-        self._rules = FieldRules(settings.fields_allow, settings.fields_deny)
-        self._cors = Cors(settings.cors_origins)
+        self._rules = FieldRules(settings.client_fields.allow, settings.client_fields.deny)
+        self._cors = Cors(settings.cors.origins)
         self.pages: Pages | None = None
         """Set right after: pages show figures of the connections, which need this flow."""
 
@@ -73,7 +73,7 @@ class Flow(Handler):
                 assert self.pages is not None
                 outcome = await self.pages.answer(route, exchange, record, caller)
             else:
-                limit = self._settings.body_bytes
+                limit = self._settings.limits.body_bytes
                 body = exchange.take_body(limit)
                 if body is None:
                     body = await exchange.read_body(limit)
@@ -82,7 +82,7 @@ class Flow(Handler):
                 record.model_name = served.model.route.name
                 request = Request(ask, served, exchange, exchange.head.block)
                 attempt = await self._forwarder.forward(request, record)  # pick, send; elsewhere again if allowed
-                trouble = await relay(exchange, record, attempt, self._settings.idle_timeout_s)
+                trouble = await relay(exchange, record, attempt, self._settings.timeouts.idle_s)
                 outcome = self._forwarder.judge(attempt, trouble)
         except Refused as refused:
             outcome = write_problem(exchange, refused.problem, dialect_of(record.route_name), refused.status or 0)

@@ -32,7 +32,7 @@ class GatewayPlan(msgspec.Struct, frozen=True):
     async def watch(self) -> AsyncIterator[Table]:
         """The table of the files, with the keys of `remuda tenant`, which may change."""
         async for keys in TenantStore(Path(self.tenants)).watch():
-            yield msgspec.structs.replace(self.table, keys=self.table.keys + keys)
+            yield keys.add_to(self.table)
 
 
 def become(plan: GatewayPlan) -> NoReturn:

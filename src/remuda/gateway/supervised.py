@@ -21,6 +21,7 @@ import msgspec
 
 from remuda.gateway.app import Gateway, open_log, run_gateway
 from remuda.gateway.errors import GatewayError
+from remuda.gateway.record.log_writer import LogWriter
 from remuda.gateway.settings import GatewaySettings
 from remuda.gateway.table import Table, Waiting
 from remuda.observe.figures import FigureBoard, Figures
@@ -99,12 +100,14 @@ async def _serve(fd: int) -> int:
     reader, writer = await asyncio.open_connection(sock=socket.socket(fileno=fd), limit=_LINE_BYTES)
     control = ControlSocket(reader, writer)
     beating = asyncio.create_task(control.beat())
+    log_writer: LogWriter | None = None
     try:
         message = await control.read()
         if message is None or message.settings is None:
             raise GatewayError("the first line must be the settings")
         settings = message.settings
-        gateway = Gateway(settings, control.board, open_log(settings))
+        log_writer = open_log(settings)
+        gateway = Gateway(settings, control.board, log_writer)
         await run_gateway(gateway, settings, control, control)
     except (GatewayError, msgspec.MsgspecError) as error:
         hint = error.hint if isinstance(error, GatewayError) else ""
@@ -118,6 +121,8 @@ async def _serve(fd: int) -> int:
     finally:
         beating.cancel()
         await control.close()
+        if log_writer is not None:
+            await asyncio.to_thread(log_writer.close)
     return 0
 
 

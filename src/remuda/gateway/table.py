@@ -86,7 +86,12 @@ class Table(msgspec.Struct, frozen=True, omit_defaults=True):
     keys: tuple[KeyRecord, ...] = ()
     splits: tuple[Split, ...] = ()
     keys_wanted: bool = False
-    """Ask for keys although there may be none: the last one was revoked."""
+    """Ask for keys although there may be none: there is a tenant without keys, or the last key was revoked."""
+
+    @property
+    def asks_for_keys(self) -> bool:
+        """Whether a request needs a key, as far as the table decides that."""
+        return self.keys_wanted or bool(self.keys)
 
 
 class Waiting(msgspec.Struct, frozen=True):
@@ -117,7 +122,7 @@ def table_from_spec(loaded: "spec.Loaded", endpoints: Mapping[str, Sequence[Endp
     started = endpoints or {}
     models = tuple(_route_of(model, started.get(model.name, ())) for model in loaded.models)
     keys = tuple(record for tenant in loaded.tenants for record in _records_of(tenant))
-    return Table(models=models, keys=keys)
+    return Table(models=models, keys=keys, keys_wanted=bool(loaded.tenants))
 
 
 def _route_of(model: "spec.Model", started: Sequence[Endpoint]) -> ModelRoute:

@@ -4,8 +4,8 @@
     render_environment   the variables vLLM needs on top of the process's own (no secrets: those are resolved later)
     render_notes         what was decided for the user, in words
 
-Pure: the same model and target give the same text. Does not know processes, ports in use, downloads or Kubernetes;
-what those find out arrives in `Target`. Called by engine (processes) and, later, by manifests.
+Pure: the same model and target give the same text. Does not know processes, ports in use, downloads or Kubernetes: what
+those find out is handed over in `Target`.
 """
 
 import json
@@ -23,7 +23,11 @@ LOOPBACK = "127.0.0.1"
 DEFAULT_CPU_KV_BYTES = 1024**3
 """KV cache of a CPU engine whose file does not say: vLLM would otherwise take 92 % of the first NUMA node's memory."""
 
-_GENERATES = frozenset({"chat", "completion", "code", "transcription"})
+_CONTINUES = frozenset({"chat", "completion", "code"})
+"""Capabilities of models whose prefixes vLLM can cache. With `--enable-prefix-caching`, an encoder-decoder such as
+Whisper dies at its first request (NotImplementedError: CrossAttentionManager does not support caching); without the
+flag, vLLM decides by the model."""
+_GENERATES = _CONTINUES | {"transcription"}
 _GIB = 1024**3
 
 
@@ -121,6 +125,8 @@ def _notes(engine: spec.EngineSettings, target: Target) -> Iterator[str]:
         yield "gpuMemoryUtilization means nothing on a CPU and is not used"
     if engine.kv_offload is not None:
         yield "kvOffload needs a GPU and is not used"
+    if engine.adapters and engine.max_adapters is not None:
+        yield "maxAdapters has no effect on a CPU, where every adapter is held ready"
     if engine.cpu_offload is not None:
         yield "cpuOffload means nothing on a CPU and is not used"
 
@@ -185,7 +191,7 @@ def _batching(model: spec.Model, target: Target) -> Iterator[str]:
         yield "--no-enable-chunked-prefill"
     if not engine.prefix_caching:
         yield "--no-enable-prefix-caching"
-    elif _GENERATES & set(model.spec.capabilities):
+    elif _CONTINUES & set(model.spec.capabilities):
         yield "--enable-prefix-caching"
     if engine.scheduling_policy != "fcfs":
         yield from ("--scheduling-policy", engine.scheduling_policy)
@@ -257,11 +263,22 @@ def _speculative(settings: spec.Speculative, target: Target) -> dict[str, object
 def _adapters(engine: spec.EngineSettings, target: Target) -> Iterator[str]:
     if not engine.adapters:
         return
-    yield from ("--enable-lora", "--max-loras", str(engine.max_adapters or len(engine.adapters)))
+    yield from ("--enable-lora", "--max-loras", str(count_adapter_slots(engine, target)))
     yield from ("--max-lora-rank", str(engine.max_adapter_rank or 16))
     yield "--lora-modules"
     for adapter in engine.adapters:
         yield f"{adapter.name}={target.adapter_paths[adapter.name]}"
+
+
+def count_adapter_slots(engine: spec.EngineSettings, target: Target) -> int:
+    """Adapters that vLLM holds ready for one step; on a CPU one more than there are, so that the last slot stays empty.
+
+    vLLM's LoRA kernels for CPUs (vllm/lora/ops/torch_ops) take the slot -1 of a request without an adapter for the last
+    slot: whatever adapter is there changes the answers of the base model in every step that the two share.
+    """
+    if target.variant == "cpu":
+        return len(engine.adapters) + 1
+    return engine.max_adapters or len(engine.adapters)
 
 
 def _extra(engine: spec.EngineSettings) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""The GPU table is complete, sourced, and answers to the names people and clusters use."""
+"""The GPU table has common products with sources, and finds them under the names that people and clusters use."""
 
 import re
 from datetime import date
@@ -10,13 +10,13 @@ from remuda.spec.documents.fields import field_docs
 from remuda.spec.documents.model import Hardware
 
 
-def test_table_has_the_gpus_people_rent():
+def test_the_table_has_common_gpus():
     names = {gpu.name for gpu in list_gpus()}
     assert names == {"T4", "L4", "A10G", "L40S", "A100-40GB", "A100-80GB", "H100", "H200", "B200", "MI300X"}
 
 
 @pytest.mark.parametrize("gpu", list_gpus(), ids=lambda gpu: gpu.name)
-def test_row_is_sourced_and_consistent(gpu):
+def test_every_row_has_a_source_and_is_consistent(gpu):
     assert gpu.source.startswith("https://")
     assert date(2026, 1, 1) <= gpu.date
     assert (gpu.compute_capability is None) == (gpu.vendor != "nvidia")
@@ -46,7 +46,7 @@ def test_every_name_can_be_written_in_a_file(gpu):
         ("a100 80gb", "A100-80GB"),
     ],
 )
-def test_gpu_is_found_however_it_is_spelled(name: str, product: str):
+def test_a_gpu_is_found_in_every_spelling(name: str, product: str):
     found = find_gpu(name)
     assert found is not None
     assert found.name == product
@@ -55,7 +55,7 @@ def test_gpu_is_found_however_it_is_spelled(name: str, product: str):
 @pytest.mark.parametrize(
     ("name", "suggested"), [("A100", ("A100-40GB", "A100-80GB")), ("H10", ("H100",)), ("L40", ("L40S",)), ("zzz", ())]
 )
-def test_unknown_gpu_is_answered_with_the_nearest(name: str, suggested: tuple[str, ...]):
+def test_an_unknown_gpu_gets_the_nearest_name(name: str, suggested: tuple[str, ...]):
     assert find_gpu(name) is None
     assert suggest_gpus(name) == suggested
 

@@ -31,7 +31,7 @@ def raise_in(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
 
 
 @pytest.mark.parametrize("name", main.COMMANDS)
-def test_help_line_is_the_commands_own(name: str) -> None:
+def test_the_help_line_in_the_table_is_that_of_the_command(name: str) -> None:
     command = importlib.import_module(main.COMMANDS[name].module).command
     assert command.get_short_help_str(limit=200).rstrip(".") == main.COMMANDS[name].summary.rstrip(".")
 
@@ -44,7 +44,7 @@ def test_every_command_has_help(name: str, capsys: pytest.CaptureFixture[str]) -
 
 
 def all_commands() -> list[tuple[str, click.Command]]:
-    """Every command and subcommand with the words that call it."""
+    """Every command and subcommand with its name."""
     found: list[tuple[str, click.Command]] = []
     for name, entry in main.COMMANDS.items():
         command = importlib.import_module(entry.module).command
@@ -143,7 +143,7 @@ def test_a_bug_shows_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
         main.run_command(["status"])
 
 
-def test_reader_that_leaves_ends_us_quietly() -> None:
+def test_a_reader_that_closes_the_pipe_ends_the_command_quietly() -> None:
     reading, writing = os.pipe()
     os.close(reading)
     done = subprocess.run([*PYTHON, "--help"], stdout=writing, stderr=subprocess.PIPE, check=False)
@@ -165,20 +165,20 @@ def test_completion_of_commands_imports_none_of_them(tmp_path: Path) -> None:
     assert done.stdout == "plain,status\n"
 
 
-def test_terminal_that_cannot_show_a_character_gets_another() -> None:
+def test_a_character_that_the_terminal_cannot_show_is_replaced() -> None:
     code = "from remuda.cli import main; main.prepare_streams(); print('\\u2713 done')"
     environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
     assert done.stdout == "? done\n"
 
 
-def test_command_without_a_standard_output_ends_in_order() -> None:
+def test_a_command_without_standard_output_ends_normally() -> None:
     command = f"exec {sys.executable} -m remuda status >&- 2>&-"
     environment = {**os.environ, "REMUDA_HOME": "/nowhere"}
     assert subprocess.run(["sh", "-c", command], env=environment, check=False).returncode == 1
 
 
-def test_input_that_is_not_text_is_read_as_well_as_it_can_be() -> None:
+def test_input_that_is_not_utf8_is_read_with_replacement_characters() -> None:
     code = "import sys; from remuda.cli import main; main.prepare_streams(); print(ascii(sys.stdin.read()))"
     done = subprocess.run([sys.executable, "-c", code], input=b"caf\xe9", capture_output=True, check=True)
     assert done.stdout == b"'caf\\ufffd'\n"

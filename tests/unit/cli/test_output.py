@@ -22,7 +22,7 @@ class Tty(io.StringIO):
         (7500, "2 h 5 min"),
     ],
 )
-def test_durations_read_as_people_say_them(seconds: float, said: str) -> None:
+def test_durations_have_readable_units(seconds: float, said: str) -> None:
     assert output.format_seconds(seconds) == said
 
 
@@ -55,7 +55,7 @@ def test_colour_does_not_shift_columns() -> None:
     ],
     ids=["terminal", "pipe", "NO_COLOR", "dumb"],
 )
-def test_colour_is_for_terminals_that_want_it(
+def test_colour_is_used_only_on_terminals_that_allow_it(
     stream: io.StringIO, environment: dict[str, str], coloured: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("NO_COLOR", "TERM"):
@@ -65,7 +65,7 @@ def test_colour_is_for_terminals_that_want_it(
     assert (output.paint("x", "red", stream) != "x") is coloured
 
 
-def test_a_stream_that_was_closed_is_no_terminal() -> None:
+def test_a_closed_stream_is_no_terminal() -> None:
     closed = io.StringIO()
     closed.close()
     assert not output.is_terminal(closed)

@@ -38,7 +38,7 @@ def test_a_value_is_converted(kind: click.ParamType[float], text: str, value: fl
         pytest.param(Lifetime(), "5w", "'5w' is not a length of time; write 90d, 24h, 30m or 0s", id="weeks"),
     ],
 )
-def test_a_wrong_value_is_refused_in_words(kind: click.ParamType[float], text: str, message: str) -> None:
+def test_a_wrong_value_is_refused_with_a_message(kind: click.ParamType[float], text: str, message: str) -> None:
     with pytest.raises(click.BadParameter) as refused:
         kind.convert(text, None, None)
     assert refused.value.message == message

@@ -30,7 +30,7 @@ class Tty(io.StringIO):
 
 
 def watch(monkeypatch: pytest.MonkeyPatch, stream: Tty) -> Tty:
-    """Make `stream` the terminal. Not a fixture: pytest sets the streams again between setup and test."""
+    """Make `stream` the terminal. This is no fixture, because pytest replaces the streams between setup and test."""
     monkeypatch.setattr(sys, "stderr", stream)
     monkeypatch.setattr(sys, "stdout", stream)
     for name, value in {"NO_COLOR": "1", "TERM": "xterm", "COLUMNS": "100"}.items():
@@ -44,7 +44,7 @@ def show(*happened: events.AnyEvent) -> None:
             view.show(event)
 
 
-def test_plain_lines_tell_each_change_once(capsys: pytest.CaptureFixture[str]) -> None:
+def test_plain_lines_print_each_change_once(capsys: pytest.CaptureFixture[str]) -> None:
     show(
         step(RUNNING, "loading weights"),
         step(RUNNING, "loading weights"),
@@ -56,7 +56,7 @@ def test_plain_lines_tell_each_change_once(capsys: pytest.CaptureFixture[str]) -
     assert [line.partition(" s] ")[2] for line in lines] == ["· demo-0: loading weights", "✓ demo-0: ready"]
 
 
-def test_terminal_keeps_what_is_settled(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_finished_steps_stay_on_the_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     terminal = watch(monkeypatch, Tty())
     show(step(RUNNING, "loading weights"), step(DONE, "ready"), step(WARNED, "backoff: killed"))
     shown = terminal.getvalue()
@@ -76,12 +76,12 @@ def test_answer_streams_to_standard_output(capsys: pytest.CaptureFixture[str]) -
     assert capsys.readouterr().out == "\n> Hi?\nHello.\n(40 tokens in 0.5 s, 80 tokens/s)\n"
 
 
-def test_no_answer_says_why(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_missing_answer_shows_the_reason(capsys: pytest.CaptureFixture[str]) -> None:
     show(events.AnswerEnd(problem="the engine died"))
     assert capsys.readouterr().out == "\n(no answer: the engine died)\n"
 
 
-def test_ready_shows_address_snippets_and_what_is_not_served() -> None:
+def test_ready_shows_address_examples_and_models_that_failed() -> None:
     shown = progress.render_ready(READY, 12.4)
     assert "Ready in 12 s: demo, embed\nnot served: big-0: out of memory\n" in shown
     assert "Base URL: http://127.0.0.1:8080/v1 (no API key needed)\n" in shown
@@ -89,7 +89,7 @@ def test_ready_shows_address_snippets_and_what_is_not_served() -> None:
     assert "\nfrom openai import OpenAI\n" in shown
 
 
-def test_terminal_that_is_gone_stops_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_terminal_that_is_gone_stops_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     class Gone(Tty):
         def write(self, _text: str) -> int:
             raise OSError(5, "Input/output error")

@@ -62,7 +62,7 @@ def main() -> None:
         sys.exit(1)
     if MODE == "dies":
         sys.exit(3)
-    server = http.server.ThreadingHTTPServer((settings["host"], settings["port"]), Answer)
+    server = http.server.ThreadingHTTPServer((settings["listen"]["host"], settings["listen"]["port"]), Answer)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     say({"event": "listening", "port": server.server_address[1]})
     ended = threading.Event()

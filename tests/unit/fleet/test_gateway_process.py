@@ -18,7 +18,7 @@ from remuda.fleet.gateway_process import (
 )
 
 DOUBLE = (sys.executable, str(Path(__file__).with_name("speaking_gateway.py")), "--fd")
-SETTINGS = {"host": "127.0.0.1", "port": 0}
+SETTINGS = {"listen": {"host": "127.0.0.1", "port": 0}}
 DEADLINE_S = 20.0
 
 

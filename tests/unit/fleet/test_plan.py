@@ -7,6 +7,7 @@ import pytest
 from remuda import planner, spec
 from remuda.fleet import plan
 from remuda.fleet.errors import FleetError
+from remuda.gateway.access.tenant_store import StoredKeys
 from remuda.gateway.errors import GatewayError
 from remuda.gateway.table import KeyRecord
 
@@ -40,7 +41,7 @@ def test_packaged_example_is_the_one_in_examples() -> None:
 def test_without_files_the_packaged_example_is_served() -> None:
     planned = plan.plan_fleet([])
     assert [each.served_name for each in planned.started] == ["remuda-demo"]
-    assert (planned.settings.host, planned.settings.port, planned.needs_key) == ("127.0.0.1", 8080, False)
+    assert (planned.settings.listen.host, planned.settings.listen.port, planned.needs_key) == ("127.0.0.1", 8080, False)
 
 
 def test_two_engines_are_two_replicas() -> None:
@@ -49,13 +50,37 @@ def test_two_engines_are_two_replicas() -> None:
 
 def test_port_of_the_command_line_wins(file: Path) -> None:
     file.write_text(model() + gateway("door", listen={"port": 9999}))
-    assert plan.plan_fleet([file]).settings.port == 9999
-    assert plan.plan_fleet([file], 0).settings.port == 0
+    assert plan.plan_fleet([file]).settings.listen.port == 9999
+    assert plan.plan_fleet([file], 0).settings.listen.port == 0
 
 
 def test_keys_of_this_machine_ask_for_keys(file: Path) -> None:
     file.write_text(model())
-    assert plan.plan_fleet([file], stored_keys=(KEY,)).needs_key
+    planned = plan.plan_fleet([file], stored_keys=StoredKeys((KEY,), wanted=True))
+    assert (planned.needs_key, planned.notes) == (True, ())
+
+
+NO_KEYS = (
+    "warning: there is no API key, so the gateway refuses every request (hint: `remuda tenant create NAME` makes a "
+    "key; `auth: {mode: open}` in a ModelGateway serves without keys)"
+)
+
+
+def test_keys_that_were_all_revoked_leave_the_gateway_closed_and_the_plan_says_so(file: Path) -> None:
+    file.write_text(model())
+    planned = plan.plan_fleet([file], stored_keys=StoredKeys((), wanted=True))
+    assert (planned.needs_key, planned.notes) == (True, (NO_KEYS,))
+
+
+@pytest.mark.parametrize(
+    ("auth", "notes", "needs_key"), [("open", (), False), ("keys", (NO_KEYS,), True), ("auto", (), False)]
+)
+def test_a_plan_without_keys_says_so_where_they_are_asked_for(
+    file: Path, auth: str, notes: tuple[str, ...], needs_key: bool
+) -> None:
+    file.write_text(model() + gateway("door", auth={"mode": auth}))
+    planned = plan.plan_fleet([file])
+    assert (planned.needs_key, planned.notes) == (needs_key, notes)
 
 
 def test_several_files_are_one_fleet(tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ from remuda.fleet.record import is_claimed, read_record
 from remuda.fleet.reporting import events
 from remuda.fleet.supervisor import FleetSupervisor
 from remuda.gateway.access.tenant_store import TenantStore
+from remuda.gateway.options import Auth, Listen, Timeouts
 from remuda.gateway.settings import GatewaySettings
 from remuda.gateway.table import ModelRoute, Table
 from remuda.machine.home import Home
@@ -114,7 +115,7 @@ def plan_of(*names: str, replicas: int = 1) -> FleetPlan:
         files=("fleet.yaml",),
         started=spec.load_text(text).models,
         routed=(),
-        settings=GatewaySettings(port=0),
+        settings=GatewaySettings(listen=Listen(port=0)),
         table=Table(models=tuple(ModelRoute(name=name, served_name=name) for name in names)),
     )
 
@@ -195,10 +196,10 @@ async def test_status_tells_engines_gateway_and_outcomes(home: Home) -> None:
         assert [(e.id, e.state, e.kv_tokens, e.running) for e in snapshot.engines] == [("demo-0", "ready", 1024, None)]
 
 
-def wait_for_keys(home: Home) -> None:
+def wait_for_keys(home: Home, *, there_are: bool = True) -> None:
     deadline_s = time.monotonic() + DEADLINE_S
     said = home.state.parent / "said"  # a fleet can be ready before its gateway has written down the first table
-    while not said.exists() or not tables(home)[-1].keys:
+    while not said.exists() or bool(tables(home)[-1].keys) is not there_are:
         assert time.monotonic() < deadline_s
         time.sleep(0.02)
 
@@ -209,8 +210,49 @@ async def test_keys_made_while_the_fleet_runs_reach_the_gateway(home: Home) -> N
         store.create("acme", ("demo",), None, 0.0)
         await asyncio.to_thread(wait_for_keys, home)
     assert tables(home)[0].keys == ()
-    assert tables(home)[-1].keys == store.records()
+    assert tables(home)[-1].keys == store.read_keys().records
     assert len(tables(home)[-1].models[0].endpoints) == 1
+
+
+async def test_fleet_that_asked_for_keys_asks_for_them_when_none_is_left(home: Home) -> None:
+    store = TenantStore.of_machine(home.state)
+    async with ready_fleet(home, DoubleSource(), "demo") as (fleet, _):
+        store.create("acme", (), None, 0.0)
+        await asyncio.to_thread(wait_for_keys, home)
+        store.revoke("acme")
+        await asyncio.to_thread(wait_for_keys, home, there_are=False)
+        store.path.unlink()
+        assert (await asyncio.to_thread(control.ask_status, home.state)).gateway.auth == "keys"
+        assert fleet.supervisor._asks_for_keys
+    first, *_, last = tables(home)
+    assert (first.keys_wanted, last.keys_wanted) == (False, True)
+
+
+async def test_fleet_that_starts_after_the_last_key_was_revoked_asks_for_keys(home: Home) -> None:
+    store = TenantStore.of_machine(home.state)
+    store.create("acme", (), None, 0.0)
+    store.revoke("acme")
+    fleet = Fleet(replace(plan_of("demo"), stored_keys=store.read_keys()), home, DoubleSource())
+    ready = await fleet.until(events.Ready)
+    await fleet.stop()
+    assert isinstance(ready, events.Ready)
+    assert ready.needs_key
+    assert {table.keys_wanted for table in tables(home)} == {True}
+
+
+async def test_open_fleet_asks_for_no_keys_whatever_was_made(home: Home) -> None:
+    store = TenantStore.of_machine(home.state)
+    store.create("acme", (), None, 0.0)
+    plan = replace(
+        plan_of("demo"),
+        settings=GatewaySettings(listen=Listen(port=0), auth=Auth(mode="open")),
+        stored_keys=store.read_keys(),
+    )
+    fleet = Fleet(plan, home, DoubleSource())
+    ready = await fleet.until(events.Ready)
+    await fleet.stop()
+    assert isinstance(ready, events.Ready)
+    assert not ready.needs_key
 
 
 REASONS = {
@@ -311,7 +353,7 @@ async def test_second_request_to_stop_cuts(home: Home) -> None:
 async def test_gateway_may_take_its_lame_duck_time_and_its_time_to_drain(
     home: Home, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settings = GatewaySettings(port=0, lame_duck_s=7.0, drain_timeout_s=30.0)
+    settings = GatewaySettings(listen=Listen(port=0), timeouts=Timeouts(lame_duck_s=7.0, drain_s=30.0))
     fleet = Fleet(replace(plan_of("demo"), settings=settings), home, DoubleSource())
     await fleet.until(events.Ready)
     gateway = fleet.supervisor._gateway

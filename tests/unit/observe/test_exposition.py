@@ -23,7 +23,7 @@ PROMETHEUS_3_ACCEPT = (
 
 
 def example_of(metric: Metric):
-    """One series of any metric, with a value no other has."""
+    """One series of a metric, with a unique value."""
     labels = tuple(f"{name}-value" for name in metric.labels)
     if metric.kind != "histogram":
         return {labels: 1.0 if metric.kind == "info" else METRICS.index(metric) + 0.5}
@@ -37,7 +37,7 @@ EVERYTHING = {metric: example_of(metric) for metric in METRICS}
 
 
 class Families:
-    """The same snapshot through prometheus_client's own types."""
+    """The same snapshot as types of prometheus_client."""
 
     def __init__(self, snapshot) -> None:
         self.snapshot = snapshot
@@ -130,7 +130,7 @@ def test_each_metric_is_a_piece_of_its_own_in_the_order_of_declaration():
     assert pieces[-1] == b"# EOF\n"
 
 
-def test_nothing_is_said_of_a_metric_without_series():
+def test_a_metric_without_series_is_left_out():
     assert render_exposition({metrics.REQUESTS: {}}).body() == b""
 
 
@@ -188,6 +188,6 @@ def test_numbers(value, text):
         (PROMETHEUS_3_ACCEPT, True),
     ],
 )
-def test_openmetrics_is_sent_to_those_who_prefer_it(accept, openmetrics):
+def test_openmetrics_is_sent_when_the_scraper_prefers_it(accept, openmetrics):
     assert accepts_openmetrics(accept) is openmetrics
     assert render_exposition({}, accept).content_type == (OPENMETRICS if openmetrics else TEXT)

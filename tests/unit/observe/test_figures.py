@@ -7,35 +7,35 @@ RUNNING = {metrics.ENGINE_RUNNING: {("demo", "0"): 3, ("demo", "1"): 0}, metrics
 
 
 def send(figures: Figures) -> Figures:
-    """Over the wire."""
+    """Encode and decode the package, as when it is sent."""
     return msgspec.json.decode(msgspec.json.encode(figures), type=Figures)
 
 
-def test_what_was_packed_is_shown():
+def test_packed_values_are_exposed():
     board = FigureBoard()
     board.take(send(pack_figures(RUNNING, 15.0)), 100.0)
     assert board.read(101.0) == RUNNING
 
 
-def test_nothing_is_shown_before_the_first_package():
+def test_nothing_is_exposed_before_the_first_package():
     assert FigureBoard().read(0.0) == {}
 
 
-def test_old_figures_are_left_out_rather_than_repeated():
+def test_values_that_expired_are_left_out():
     board = FigureBoard()
     board.take(pack_figures(RUNNING, 15.0), 100.0)
     assert board.read(115.0) == RUNNING
     assert board.read(115.1) == {}
 
 
-def test_what_is_not_in_the_next_package_is_gone():
+def test_a_value_that_is_missing_in_the_next_package_disappears():
     board = FigureBoard()
     board.take(pack_figures(RUNNING, 15.0), 100.0)
     board.take(pack_figures({metrics.ENGINE_RUNNING: {("demo", "1"): 1}}, 15.0), 105.0)
     assert board.read(105.0) == {metrics.ENGINE_RUNNING: {("demo", "1"): 1}}
 
 
-def test_only_declared_figures_of_the_fleet_with_their_own_labels_are_shown():
+def test_only_declared_metrics_of_the_fleet_with_their_labels_are_exposed():
     board = FigureBoard()
     series = {
         "remuda_stray_total": [(("a",), 1.0)],

@@ -50,7 +50,7 @@ def test_a_json_line_holds_its_traceback_without_secrets():
     assert fields["error"].endswith("ValueError: refused rk_acme-k1_***")
 
 
-def test_a_human_line_reads_like_a_sentence():
+def test_a_human_line_has_time_level_logger_and_message():
     line = HumanFormatter().format(record("engine %s is ready", "demo-0"))
     assert re.fullmatch(r"\d\d:\d\d:\d\d warning remuda\.gateway: engine demo-0 is ready", line)
 
@@ -77,7 +77,7 @@ def root_logger():
 
 
 @pytest.mark.parametrize("log_format", ["json", "human"])
-def test_configuring_sends_everything_from_the_level_on_to_the_stream(root_logger, log_format):
+def test_log_lines_from_the_level_on_go_to_the_stream(root_logger, log_format):
     stream = io.StringIO()
     configure_logging("human", "debug", io.StringIO())
     configure_logging(log_format, "info", stream)
@@ -89,7 +89,7 @@ def test_configuring_sends_everything_from_the_level_on_to_the_stream(root_logge
 
 @pytest.fixture
 def live_in():
-    """Moves this process to another time zone, and back afterwards."""
+    """A function that moves this process to another time zone; the fixture moves it back."""
     with pytest.MonkeyPatch.context() as patch:
 
         def move(zone: str) -> None:
@@ -150,7 +150,7 @@ def test_a_human_access_line(entry, expected, live_in):
     assert lines_of("human", entry) == [expected]
 
 
-def test_people_are_told_their_own_time_and_programs_utc(live_in):
+def test_human_lines_use_local_time_and_json_lines_use_utc(live_in):
     live_in("UTC-9")
     assert lines_of("human", access())[0].startswith("20:09:51 ")
     assert HumanFormatter().format(record("hello")).startswith("20:09:51 ")

@@ -42,7 +42,7 @@ def test_every_label_has_a_user():
     assert {label for metric in METRICS for label in metric.labels} == LABELS.keys()
 
 
-def test_the_policies_words_are_usable_as_label_values():
+def test_words_of_the_policies_are_valid_label_values():
     for word in [*Outcome, *State, *(phase.name.lower() for phase in Phase)]:
         assert re.fullmatch(r"[a-z_]{1,32}", str(word))
 

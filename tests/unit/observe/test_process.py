@@ -9,7 +9,7 @@ from remuda.observe.process import read_process
 
 @pytest.fixture
 def proc(tmp_path):
-    """A /proc whose process has a name made to mislead."""
+    """A folder like /proc whose process has a name with brackets and spaces."""
     tick = os.sysconf("SC_CLK_TCK")
     after_name = ["S", *["0"] * 10, str(3 * tick), str(2 * tick), *["0"] * 5, "7", str(50 * tick), "4096000", "25"]
     (tmp_path / "self/fd").mkdir(parents=True)
@@ -18,7 +18,7 @@ def proc(tmp_path):
     return tmp_path
 
 
-def test_the_figures_come_from_proc_whatever_the_process_is_called(proc):
+def test_the_values_come_from_proc_for_every_process_name(proc):
     found = {metric: value for metric, series in read_process(proc).items() for value in series.values()}
     del found[metrics.PROCESS_OPEN_FDS]
     assert found == {

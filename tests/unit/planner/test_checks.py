@@ -71,7 +71,7 @@ SENSIBLE = [
 
 @pytest.mark.parametrize("fields", SENSIBLE)
 @pytest.mark.parametrize("variant", [None, "cpu", "cuda"])
-def test_sense_is_left_alone(fields: dict[str, object], variant: planner.Variant | None):
+def test_valid_combinations_have_no_problems(fields: dict[str, object], variant: planner.Variant | None):
     portable = fields.get("hardware") or "engine" not in fields
     assert planner.check(model(**fields), variant if portable else None) == ()
 

@@ -47,7 +47,7 @@ CONFIG_CASES = [
 
 
 @pytest.mark.parametrize(("parallel", "config", "path", "message"), CONFIG_CASES)
-def test_split_is_checked_against_config_json(
+def test_parallelism_is_checked_against_config_json(
     parallel: dict[str, object], config: dict[str, object], path: str, message: str
 ):
     problems = [
@@ -58,7 +58,7 @@ def test_split_is_checked_against_config_json(
     assert [(problem.where, problem.message) for problem in problems] == [(f"spec.{path}", message)]
 
 
-def test_possible_splits_are_listed():
+def test_the_hint_lists_possible_tensor_sizes():
     (problem,) = planner.check(model(**engine(parallel={"tensor": 5})), config={"num_attention_heads": 12})
     assert problem.hint == "possible: 1, 2, 3, 4, 6, 12"
 
@@ -72,11 +72,11 @@ def test_possible_splits_are_listed():
     ],
     ids=["at the top", "two levels down", "in a part of its own"],
 )
-def test_experts_of_a_mixture_are_taken(config: dict[str, object]):
+def test_a_mixture_of_experts_is_recognised(config: dict[str, object]):
     assert planner.check(model(**engine(parallel={"tensor": 2, "data": 2, "expert": True})), config=config) == ()
 
 
-def test_no_experts_are_no_mixture():
+def test_zero_experts_are_no_mixture_of_experts():
     problems = planner.check(
         model(**engine(parallel={"tensor": 2, "expert": True})), config=LLAMA_8B | {"num_experts": 0}
     )
@@ -100,14 +100,14 @@ def test_no_experts_are_no_mixture():
         ({}, {"architectures": ["BertModel"]}, "a BertModel does not generate text"),
     ],
 )
-def test_file_is_checked_against_config_json(fields: dict[str, object], config: dict[str, object], message: str):
+def test_a_file_is_checked_against_config_json(fields: dict[str, object], config: dict[str, object], message: str):
     assert [problem.message for problem in planner.check(model(**fields), config=config)] == [message]
 
 
 @pytest.mark.parametrize(
     ("asked", "method"), [("moe_wna16", "gptq"), ("moe_wna16", "awq"), ("inc", "auto-round"), ("gptq", "gptq_marlin")]
 )
-def test_a_method_that_computes_with_weights_of_another_name_fits_them(asked: str, method: str):
+def test_a_method_that_reads_weights_of_another_method_fits_them(asked: str, method: str):
     config = {"quantization_config": {"quant_method": method}}
     assert planner.check(model(**engine(quantization=asked)), config=config) == ()
 
@@ -129,7 +129,7 @@ ROPES = [
 
 
 @pytest.mark.parametrize(("rope", "is_stretched"), ROPES)
-def test_only_scaled_positions_take_more_than_the_model_was_made_for(rope: dict[str, object], is_stretched: bool):
+def test_only_scaled_positions_allow_more_than_the_model_supports(rope: dict[str, object], is_stretched: bool):
     problems = planner.check(model(**engine(maxModelLen=9000)), config=LLAMA_8B | rope)
     assert [problem.where for problem in problems] == ([] if is_stretched else ["spec.engine.maxModelLen"])
 
@@ -146,14 +146,14 @@ OVERRIDES = [
 
 
 @pytest.mark.parametrize(("overrides", "is_longer"), OVERRIDES)
-def test_config_json_is_what_its_overrides_make_of_it(overrides: object, is_longer: bool):
-    """vLLM's own way to a longer context."""
+def test_overrides_are_applied_to_config_json(overrides: object, is_longer: bool):
+    """`hf-overrides` is vLLM's way to allow a longer context."""
     written = model(**engine(maxModelLen=9000, extraArgs={"hf-overrides": overrides}))
     problems = planner.check(written, config=LLAMA_8B)
     assert [problem.where for problem in problems] == ([] if is_longer else ["spec.engine.maxModelLen"])
 
 
-def test_a_context_that_vllm_was_told_to_allow_is_allowed():
+def test_a_context_that_vllm_is_told_to_allow_is_no_problem():
     allowed = [{"name": "VLLM_ALLOW_LONG_MAX_MODEL_LEN", "value": "1"}]
     assert planner.check(model(**engine(maxModelLen=9000, env=allowed)), config=LLAMA_8B) == ()
 
@@ -162,5 +162,5 @@ def test_a_context_that_vllm_was_told_to_allow_is_allowed():
     "config",
     [{}, {"num_attention_heads": "8"}, {"architectures": None}, {"quantization_config": 3}, {"text_config": []}],
 )
-def test_odd_config_json_is_no_problem(config: dict[str, object]):
+def test_unexpected_values_in_config_json_are_no_problem(config: dict[str, object]):
     assert planner.check(model(**engine(parallel={"tensor": 2})), config=config) == ()

@@ -1,4 +1,4 @@
-"""Fields that only a cluster can carry out are named where there is one machine, each in one line."""
+"""On one machine, each field that only Kubernetes honours gets one warning."""
 
 import pytest
 from pydantic.alias_generators import to_camel
@@ -60,27 +60,27 @@ def load(text: str) -> spec.Loaded:
 
 
 @pytest.mark.parametrize(("text", "position", "path", "message"), CASES)
-def test_what_has_no_effect_is_said_in_one_line_with_its_place(text: str, position: str, path: str, message: str):
+def test_a_field_without_effect_gets_one_warning_with_its_position(text: str, position: str, path: str, message: str):
     (problem,) = planner.check_all(load(text), one_machine=True)
     assert str(problem).splitlines()[0] == f"m.yaml:{position}: warning: spec.{path}: {message}"
 
 
 @pytest.mark.parametrize("text", [case.values[0] for case in CASES], ids=[case.id for case in CASES])
-def test_a_cluster_is_told_nothing(text: str):
+def test_there_is_no_such_warning_for_a_cluster(text: str):
     assert planner.check_all(load(text)) == ()
 
 
-def test_what_is_left_at_its_default_is_not_mentioned():
+def test_a_field_at_its_default_gets_no_warning():
     assert planner.check_all(load("  replicas: 2"), one_machine=True) == ()
 
 
-def test_an_engine_over_several_machines_is_refused_where_it_is_to_run():
+def test_an_engine_over_several_machines_is_an_error_on_this_machine():
     loaded = load("  engine: {parallel: {tensor: 2, nodes: 2}}")
     (problem,) = planner.check_all(loaded, "cuda", one_machine=True)
     assert problem.severity == "error"
 
 
-def test_every_field_documented_as_for_kubernetes_is_among_them():
+def test_every_field_documented_as_kubernetes_only_gets_the_warning():
     paths = [
         field.path for field in walk_fields(spec.Model) if "Kubernetes only" in field_docs(field.owner)[field.attribute]
     ]

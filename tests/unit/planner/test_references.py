@@ -1,4 +1,4 @@
-"""Objects that refer to each other, with positions in their files."""
+"""References between documents are checked, and problems have positions."""
 
 import pytest
 
@@ -43,7 +43,7 @@ def check(*documents: str) -> list[str]:
         ),
     ],
 )
-def test_relation_that_does_not_hold(documents: list[str], expected: str):
+def test_a_wrong_reference_is_reported(documents: list[str], expected: str):
     assert check(*documents) == [expected]
 
 
@@ -57,11 +57,11 @@ def test_relation_that_does_not_hold(documents: list[str], expected: str):
         ),
     ],
 )
-def test_relations_that_hold(documents: list[str]):
+def test_right_references_have_no_problems(documents: list[str]):
     assert check(*documents) == []
 
 
-def test_listening_to_the_world_needs_keys_and_encryption():
+def test_listening_on_a_network_needs_keys_and_encryption():
     found = check(A, document("ModelGateway", "g", "{listen: {host: 0.0.0.0}}"))
     assert [line.split(": ", 1)[1] for line in found] == [
         "API keys cross the network unencrypted",

@@ -10,13 +10,13 @@ EXAMPLES = Path(__file__).parents[3] / "examples"
 NAMES = ["laptop", "two-engines", "existing-engines", "l4-8b", "h100x8-70b", "adapters"]
 
 
-def test_these_are_the_examples():
+def test_every_example_is_tested():
     assert sorted(path.stem for path in EXAMPLES.glob("*.yaml")) == sorted(NAMES)
 
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("variant", [None, "cpu", "cuda"])
-def test_example_loads_and_makes_sense(name: str, variant: planner.Variant | None):
+def test_an_example_loads_and_passes_all_checks(name: str, variant: planner.Variant | None):
     loaded = spec.load_files([EXAMPLES / f"{name}.yaml"])
     assert len(loaded.models) == 1
     assert planner.check_all(loaded, variant) == ()
@@ -40,6 +40,6 @@ def test_laptop_listens_on_loopback_and_serves_the_demo():
     assert [adapter.name for adapter in model.spec.engine.adapters] == ["pirate", "haiku"]
 
 
-def test_big_model_divides_its_gpus():
+def test_the_example_with_eight_gpus_uses_all_of_them():
     model = spec.load_files([EXAMPLES / "h100x8-70b.yaml"]).models[0].spec
     assert model.start_replicas * model.engine.parallel.gpus == 8

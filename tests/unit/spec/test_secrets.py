@@ -129,7 +129,7 @@ def test_every_token_and_form_of_the_table_has_a_case():
 
 
 @given(st.text(st.sampled_from("abc019XYZ"), min_size=32, max_size=64), st.text(max_size=20), st.text(max_size=20))
-def test_a_key_of_ours_is_masked_wherever_it_stands(secret: str, before: str, after: str):
+def test_an_api_key_of_remuda_is_masked_in_every_position(secret: str, before: str, after: str):
     assert secret not in mask_secrets(f"{before} rk_acme-k7_{secret} {after}")
 
 
@@ -149,7 +149,7 @@ def test_masking_twice_is_masking_once(text: str):
         ("MAX_TOKENS", False),
     ],
 )
-def test_a_variable_holds_a_secret_by_its_name(name: str, secret: bool):
+def test_a_variable_can_be_a_secret_by_its_name(name: str, secret: bool):
     assert names_secret(name) is secret
 
 

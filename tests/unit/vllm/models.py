@@ -1,5 +1,7 @@
 """Model files of these tests: one per machine the golden command lines are kept for."""
 
+from dataclasses import replace
+
 from remuda import spec
 from remuda.vllm.arguments import Target
 
@@ -77,6 +79,15 @@ CASES: dict[str, tuple[spec.Model, Target]] = {
         ),
         Target("cuda", "/weights/model", 8000, adapter_paths={"sql": "/weights/sql", "legal": "/weights/legal"}),
     ),
+    "cpu-adapters": (
+        make_model(
+            "base",
+            adapters=[{"name": "sql", "source": "hf://org/sql@1"}, {"name": "legal", "source": "hf://org/legal@1"}],
+            maxAdapters=1,
+        ),
+        replace(CPU, adapter_paths={"sql": "/weights/sql", "legal": "/weights/legal"}),
+    ),
+    "speech": (make_model("speech", {"capabilities": ["transcription"]}, maxNumSeqs=32), GPU),
     "embedding": (make_model("embed", {"capabilities": ["embedding"]}, maxNumSeqs=32), GPU),
     "vision": (make_model("vision", multimodal={"limits": {"image": 2, "video": 0}}, cpuOffload="10Gi"), GPU),
 }

@@ -24,11 +24,11 @@ def command(files: tuple[Path, ...], port: int | None) -> None:
     from remuda.machine.ports import require_free_port
 
     store = TenantStore.of_machine(Home.from_environment().state)
-    plan = plan_fleet(files, port, store.records())
+    plan = plan_fleet(files, port, store.read_keys())
     if plan.started:
         names = ", ".join(model.metadata.name for model in plan.started)
         raise FleetError(
             f"no engines are listed for: {names}", "give these models `endpoints:`, or start them with `remuda up`"
         )
-    require_free_port(plan.settings.host, plan.settings.port)
+    require_free_port(plan.settings.listen.host, plan.settings.listen.port)
     standalone.become(standalone.GatewayPlan(plan.settings, plan.table, str(store.path)))

@@ -28,8 +28,8 @@ def _split_models(_ctx: click.Context, _param: click.Parameter, value: str) -> t
 def command() -> None:
     """Create, list, rotate and revoke API keys.
 
-    Each tenant has a name and one or more keys. While there are no tenants, the gateway needs no key and accepts only
-    clients on this machine.
+    Each tenant has a name and one or more keys. Until the first tenant is created, the gateway needs no key and accepts
+    only clients on this machine. After that it needs a key, also when all keys are revoked.
     """
 
 
@@ -72,7 +72,7 @@ def list_tenants(as_json: bool, as_yaml: bool) -> None:
     elif as_json:
         output.print_json([_tenant_as_json(tenant, now_s) for tenant in tenants])
     elif not tenants:
-        click.echo(OPEN_NOTE, err=True)
+        click.echo(_describe_no_tenants(store), err=True)
     else:
         rows = [row for tenant in tenants for row in _rows(tenant, now_s)]
         headers = ("TENANT", "KEY", "CREATED", "EXPIRES", "MODELS")
@@ -107,7 +107,19 @@ def revoke(name: str, key_name: str | None, yes: bool) -> None:
     store.revoke(name, key_name)
     click.echo(f"removed {what}", err=True)
     if not store.read():
-        click.echo(OPEN_NOTE, err=True)
+        click.echo(_describe_no_tenants(store), err=True)
+
+
+def _describe_no_tenants(store: "TenantStore") -> str:
+    """What it means for a gateway that there are no tenants: it is closed when there were some before."""
+    from remuda.gateway.access.tenant_store import HOW_TO_OPEN, NO_KEYS
+
+    if not store.read_keys().wanted:
+        return OPEN_NOTE
+    return (
+        f"{NO_KEYS}, also after a restart\n"
+        f"hint: {HOW_TO_OPEN}, and so does removing {store.path} before the gateway starts"
+    )
 
 
 def _open_store() -> "TenantStore":

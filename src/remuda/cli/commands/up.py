@@ -37,7 +37,7 @@ def command(files: tuple[Path, ...], detach: bool, port: int | None, dry_run: bo
     from remuda.machine.home import Home
 
     home = Home.from_environment()
-    plan = plan_fleet(files, port, TenantStore.of_machine(home.state).records())
+    plan = plan_fleet(files, port, TenantStore.of_machine(home.state).read_keys())
     show_plan(plan)
     if dry_run:
         return 0

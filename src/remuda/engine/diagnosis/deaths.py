@@ -1,7 +1,7 @@
 """Explains in one sentence why an engine died, from its last log lines, its exit status and the kernel's OOM counts.
 
 vLLM exits with status 0 after its core crashed, so the status alone says nothing. The cause is in the log, inside two
-interleaved tracebacks. Pure.
+interleaved tracebacks. Warnings and notices explain no death, because vLLM goes on after them. Pure.
 """
 
 import re
@@ -114,13 +114,14 @@ _CONSEQUENCES: Final = (
     "resource_tracker",
     "remuda: ",
 )
+_NOT_AN_ERROR: Final = re.compile(r"^(\([A-Za-z_]+\d* pid=\d+\) )?(DEBUG|INFO|WARNING) [\d-]+ [\d:]+ ")
 _PREFIX: Final = re.compile(r"^(\([A-Za-z_]+\d* pid=\d+\) )?((INFO|WARNING|ERROR|CRITICAL) [\d-]+ [\d:]+ \[[^\]]+\] )?")
 
 
 def explain_death(ending: Ending) -> Death:
     """Name the cause. Lack of memory is looked for first, because it hides behind every other message."""
     said = last_meaningful_line(ending.lines)
-    text = "\n".join(ending.lines)
+    text = "\n".join(line for line in ending.lines if not _NOT_AN_ERROR.match(line))
     if found := _find_cause(_MEMORY, text):
         reason, hint = found
         return Death(f"out of memory: {reason}", hint)
@@ -142,7 +143,7 @@ def last_meaningful_line(lines: Sequence[str]) -> str:
         bare = _PREFIX.sub("", line).strip()
         if not bare or any(text in bare for text in _CONSEQUENCES):
             continue
-        found = _ERROR_LINE.search(bare)
+        found = None if _NOT_AN_ERROR.match(line) else _ERROR_LINE.search(bare)
         if found and not bare.startswith(("File ", "raise ")):
             return bare[found.start() :][:_SHOWN]
         if not fallback and not line.startswith((" ", "INFO:")):

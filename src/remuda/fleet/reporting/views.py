@@ -129,9 +129,10 @@ def describe_gateway(status: GatewayStatus, url: str) -> events.Step:
 
 def render_url(settings: GatewaySettings, port: int) -> str:
     """The address that a client on this machine uses, without /v1."""
-    host = _LOCAL_ADDRESS.get(settings.host, f"[{settings.host}]" if ":" in settings.host else settings.host)
-    scheme = "https" if settings.tls_cert_file else "http"
-    return f"{scheme}://{host}:{port or settings.port}"
+    listen = settings.listen
+    host = _LOCAL_ADDRESS.get(listen.host, f"[{listen.host}]" if ":" in listen.host else listen.host)
+    scheme = "https" if listen.tls else "http"
+    return f"{scheme}://{host}:{port or listen.port}"
 
 
 def describe_ready(

@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection
 from remuda.gateway.access.browsers import is_loopback_host, is_own_origin
 from remuda.gateway.access.guesses import Guesses
 from remuda.gateway.access.keys import ANONYMOUS, STRANGER, KeyRefusal, KeyRing, Principal
-from remuda.gateway.access.refusals import KEY_REFUSED
+from remuda.gateway.access.refusals import explain_refused_key
 from remuda.gateway.api import problems, routes
 from remuda.gateway.api.problems import Refused
 from remuda.gateway.api.routes import Page, resolve_route
@@ -96,7 +96,7 @@ class Identifier:
         guessed = refusal is KeyRefusal.MALFORMED or refusal is KeyRefusal.UNKNOWN
         if guessed and not self._guesses.count(exchange.link.peer, exchange.started_at):
             return problems.TOO_MANY_WRONG_KEYS
-        return KEY_REFUSED[refusal]
+        return explain_refused_key(refusal, any_keys=len(self.ring) > 0)
 
     def _check_browser(self, head: RequestHead, route: Route | Page) -> None:
         """A gateway without keys serves no foreign web page; see `browsers`."""

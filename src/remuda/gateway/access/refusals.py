@@ -1,6 +1,6 @@
 """The answer to each reason for which an API key is refused.
 
-Does not know how a key is checked (that is `keys`).
+This module does not know how a key is checked (`keys` does).
 """
 
 from typing import Final
@@ -28,3 +28,14 @@ KEY_REFUSED: Final[dict[KeyRefusal, Problem]] = {
     KeyRefusal.DISABLED: Problem(Code.TENANT_DISABLED, "The tenant of this API key is disabled."),
 }
 """refusal → answer. Every member of KeyRefusal is here."""
+
+_NO_KEY_EXISTS: Final = (
+    "This gateway asks for an API key, and there is none that it accepts. Its operator makes one with `remuda tenant "
+    "create NAME`, or serves without keys with `auth: {mode: open}`."
+)
+
+
+def explain_refused_key(refusal: KeyRefusal, *, any_keys: bool) -> Problem:
+    """What a caller is told. `any_keys`: whether there is a key that would be accepted."""
+    problem = KEY_REFUSED[refusal]
+    return problem if any_keys else Problem(problem.code, _NO_KEY_EXISTS, headers=_CHALLENGE)

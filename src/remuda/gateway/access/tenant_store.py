@@ -1,11 +1,13 @@
 """The file that holds the tenants of a machine: who may use its gateway, and the hashes of their keys.
 
-Read whole, changed under a lock, replaced atomically (written aside, fsync, rename, fsync of the folder), readable by
-its owner only. A file that cannot be understood is refused and never overwritten: it may be all there is. A key itself
-is returned once, by the call that makes it, and is nowhere afterwards.
+The file is read whole, changed under a lock, and replaced atomically (written aside, fsync, rename, fsync of the
+folder). Only its owner can read it. A file that cannot be understood is refused and never overwritten, because there
+may be no other copy. A key itself is returned once, by the call that makes it, and is stored nowhere.
 
-It does not know where the file lies (the caller passes the path), nor what a request may do (keys.py). Called by
-`remuda tenant`, and by `fleet` and `remuda gateway`, which put the keys into the gateway's Table.
+The file stays when its last tenant is removed. That a gateway asks for keys follows from the file, not from the keys in
+it: revoking the last key opens nothing, also not for a gateway that starts later.
+
+The module does not know where the file lies (the caller passes the path), nor what a request may do (`keys`).
 """
 
 import logging
@@ -14,13 +16,14 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Final
 
 import msgspec
 from msgspec.structs import replace
 
 from remuda.gateway.access.keys import ANONYMOUS, hash_key, make_key, parse_hash
 from remuda.gateway.errors import GatewayError
-from remuda.gateway.table import KeyRecord
+from remuda.gateway.table import KeyRecord, Table
 from remuda.machine.files import replace_file
 from remuda.machine.locks import hold_lock
 
@@ -38,6 +41,13 @@ MOST_KEYS = 64
 
 WATCH_S = 1.0
 """Between two looks at the file: how long a revoked key may still work. A look costs microseconds."""
+
+NO_KEYS: Final = "there is no API key, so the gateway refuses every request"
+"""Said of a gateway that asks for keys while there is none."""
+
+HOW_TO_OPEN: Final = (
+    "`remuda tenant create NAME` makes a key; `auth: {mode: open}` in a ModelGateway serves without keys"
+)
 
 _log = logging.getLogger("remuda.tenants")
 _NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
@@ -86,6 +96,24 @@ class NewKey:
     key: str = field(repr=False)
 
 
+@dataclass(frozen=True, slots=True)
+class StoredKeys:
+    """What a store means for a gateway."""
+
+    records: tuple[KeyRecord, ...] = ()
+    """Its keys as the gateway's table holds them, expired ones included: their holders are told so."""
+    wanted: bool = False
+    """Whether a gateway asks for keys: somebody has made one here, although it may be revoked by now."""
+
+    def add_to(self, table: Table) -> Table:
+        """The table with these keys beside its own."""
+        return replace(table, keys=table.keys + self.records, keys_wanted=table.keys_wanted or self.wanted)
+
+
+NO_STORED_KEYS: Final = StoredKeys()
+"""What a store means in which nobody has ever made a key."""
+
+
 class TenantStore:
     """The tenants in the file at `path`; a file that is not there holds none."""
 
@@ -98,24 +126,30 @@ class TenantStore:
         return cls(state / FILE_NAME)
 
     def read(self) -> tuple[StoredTenant, ...]:
-        """All tenants, by name. Never waits for a writer: the file is always whole."""
+        """All tenants, by name."""
+        return self._read_file() or ()
+
+    def _read_file(self) -> tuple[StoredTenant, ...] | None:
+        """All tenants; None when there is no file. This never waits for a writer, because the file is always whole."""
         try:
             data = self.path.read_bytes()
         except (FileNotFoundError, NotADirectoryError):
-            return ()
+            return None
         except OSError as error:
             raise TenantStoreError(f"cannot read {self.path}: {error.strerror}") from error
         return _parse_file(data, self.path)
 
-    def records(self) -> tuple[KeyRecord, ...]:
-        """The keys as the gateway's table holds them, expired ones included: their holders are told so."""
-        return tuple(
+    def read_keys(self) -> StoredKeys:
+        """What a gateway needs of it."""
+        tenants = self._read_file()
+        records = tuple(
             KeyRecord(hash=key.hash, tenant=tenant.name, name=key.name, models=tenant.models, expires_s=key.expires_s)
-            for tenant in self.read()
+            for tenant in tenants or ()
             for key in tenant.keys
         )
+        return StoredKeys(records, wanted=tenants is not None)
 
-    async def watch(self, every_s: float = WATCH_S) -> AsyncIterator[tuple[KeyRecord, ...]]:
+    async def watch(self, every_s: float = WATCH_S) -> AsyncIterator[StoredKeys]:
         """The keys now, and again after each change. What cannot be read is logged once, and the last keys stay."""
         import asyncio
 
@@ -125,11 +159,11 @@ class TenantStore:
             if version != seen:
                 seen = version
                 try:
-                    records = self.records()
+                    keys = self.read_keys()
                 except TenantStoreError as error:
                     _log.error("%s; the keys stay as they were", error.message)
                 else:
-                    yield records
+                    yield keys
             await asyncio.sleep(every_s)
 
     def _stat(self) -> tuple[int, ...]:

@@ -299,9 +299,10 @@ def unsupported_media_type(got: str, wanted: str) -> Problem:
     return Problem(Code.UNSUPPORTED_MEDIA_TYPE, f"Content type {_quote(got)} is not taken here; send {wanted}")
 
 
-def model_not_found(model: str, served: Iterable[str]) -> Problem:
-    message = f"The model {_quote(model)} does not exist. Served here: {_list(served)}."
-    return Problem(Code.MODEL_NOT_FOUND, message, "model")
+def model_not_found(model: str, served: Iterable[str] | None) -> Problem:
+    """`served` are the names that the caller may be told; None when it may be told none."""
+    listed = "" if served is None else f" Served here: {_list(served)}."
+    return Problem(Code.MODEL_NOT_FOUND, f"The model {_quote(model)} does not exist.{listed}", "model")
 
 
 def model_not_allowed(model: str, tenant: str) -> Problem:

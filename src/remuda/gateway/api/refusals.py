@@ -29,14 +29,14 @@ def explain(refusal: Refusal, settings: GatewaySettings) -> Problem:
 _PROBLEMS: Final[dict[Reason, Callable[[Refusal, GatewaySettings], Problem]]] = {
     Reason.MALFORMED: lambda refusal, _: problems.malformed_http(refusal.detail),
     Reason.EXPECTATION: lambda *_: problems.malformed_http("the only Expect served here is 100-continue"),
-    Reason.HEAD_TOO_LARGE: lambda _, settings: problems.headers_too_large(settings.head_bytes),
-    Reason.HEAD_TIMEOUT: lambda _, settings: problems.request_timeout(settings.head_timeout_s),
-    Reason.BODY_TOO_LARGE: lambda _, settings: problems.body_too_large(settings.body_bytes),
-    Reason.BODY_TIMEOUT: lambda _, settings: problems.request_timeout(settings.body_timeout_s),
+    Reason.HEAD_TOO_LARGE: lambda _, settings: problems.headers_too_large(settings.limits.header_bytes),
+    Reason.HEAD_TIMEOUT: lambda _, settings: problems.request_timeout(settings.timeouts.header_s),
+    Reason.BODY_TOO_LARGE: lambda _, settings: problems.body_too_large(settings.limits.body_bytes),
+    Reason.BODY_TIMEOUT: lambda _, settings: problems.request_timeout(settings.timeouts.body_s),
     Reason.UPLOAD_TIMEOUT: lambda _, settings: problems.upload_timeout(settings.upload_timeout_s),
     Reason.BODIES_FULL: lambda _, settings: problems.gateway_full_of_bodies(settings.bodies_bytes),
     Reason.CLIENT_BODIES_FULL: lambda _, settings: problems.client_full_of_bodies(settings.client_bodies_bytes),
-    Reason.CONNECTIONS_FULL: lambda _, settings: problems.gateway_full_of_connections(settings.connections),
+    Reason.CONNECTIONS_FULL: lambda _, settings: problems.gateway_full_of_connections(settings.limits.connections),
 }
 
 

@@ -33,7 +33,7 @@ class Clients:
     def __init__(self, settings: GatewaySettings, handler: Handler) -> None:
         self.settings = settings
         self.handler = handler
-        self.head_limits = HeadLimits(settings.head_bytes, settings.header_count, settings.url_bytes)
+        self.head_limits = HeadLimits(settings.limits.header_bytes, settings.header_count, settings.url_bytes)
         self.bodies = BodyBudget(settings.bodies_bytes, settings.client_bodies_bytes)
         self.links: set[Link] = set()
         self.draining = False
@@ -47,7 +47,7 @@ class Clients:
     def enter(self, link: Link) -> Entry:
         """Count a new connection. A refused one is watched like any other until it has gone."""
         self.links.add(link)
-        if self._served < self.settings.connections:
+        if self._served < self.settings.limits.connections:
             self._served += 1
             self.opened += 1
             return Entry.SERVED

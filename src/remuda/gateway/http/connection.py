@@ -46,6 +46,7 @@ class Connection(Link):
     def __init__(self, clients: Clients) -> None:
         self._clients = clients
         self._settings = clients.settings
+        self._timeouts = clients.settings.timeouts
         self._entry = Entry.REFUSED
         self._peer: str | None = None
         self._buffer = b""
@@ -77,7 +78,7 @@ class Connection(Link):
         if self._entry is Entry.REFUSED:
             self._refuse(Refusal(Reason.CONNECTIONS_FULL))
             return
-        idle_s = self._settings.keep_alive_s if self._entry is Entry.SERVED else _LINGER_S
+        idle_s = self._timeouts.keep_alive_s if self._entry is Entry.SERVED else _LINGER_S
         self.deadline_at = monotonic() + idle_s
 
     def data_received(self, data: bytes) -> None:
@@ -184,7 +185,7 @@ class Connection(Link):
         """Only the first byte of a head starts the clock: a byte now and then must not keep a connection."""
         if not self._awaiting_head:
             self._awaiting_head = True
-            self.deadline_at = monotonic() + self._settings.head_timeout_s
+            self.deadline_at = monotonic() + self._timeouts.header_s
 
     def _serve(self, head: RequestHead, length: int) -> None:
         self._awaiting_head = False
@@ -209,7 +210,7 @@ class Connection(Link):
 
     def _go_on(self) -> None:
         """Wait for the next request, or serve it when it is here."""
-        self.deadline_at = monotonic() + self._settings.keep_alive_s
+        self.deadline_at = monotonic() + self._timeouts.keep_alive_s
         if self._reading_paused:
             self._resume_reading()
         if self._buffer and not self._pumping:
@@ -279,7 +280,7 @@ class Connection(Link):
             self._fail_body(refusal)
             return
         if not reader.complete:
-            self.deadline_at = min(monotonic() + self._settings.body_timeout_s, self._upload_until_at)
+            self.deadline_at = min(monotonic() + self._timeouts.body_s, self._upload_until_at)
             return
         self._clear_deadline()
         self._reader = None

@@ -177,12 +177,13 @@ def _sort_headers(head: RequestHead, lines: list[bytes]) -> None:
         field = ours[name]
         if field is None:
             continue
+        value = value.strip(b" \t")
         before = getattr(head, field)
         if before is not None:
             if name in _ONCE:
                 raise BadHead(400, _TWICE % name.decode())
             value = before + b"," + value
-        setattr(head, field, value.strip(b" \t"))
+        setattr(head, field, value)
 
 
 def _check_request(head: RequestHead) -> None:

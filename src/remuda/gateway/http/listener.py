@@ -56,7 +56,8 @@ class Listener:
 def open_socket(settings: GatewaySettings) -> socket.socket:
     """The listening socket. Accepted ones inherit its options."""
     try:
-        found = socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        listen = settings.listen
+        found = socket.getaddrinfo(listen.host, listen.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         family, _, _, _, address = found[0]
         sock = socket.create_server(
             address[:2], family=family, backlog=settings.backlog, reuse_port=settings.reuse_port
@@ -70,23 +71,24 @@ def open_socket(settings: GatewaySettings) -> socket.socket:
 
 def load_tls(settings: GatewaySettings) -> ssl.SSLContext | None:
     """The server's TLS context; None without a certificate."""
-    if settings.tls_cert_file is None:
+    tls = settings.listen.tls
+    if tls is None:
         return None
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_alpn_protocols(["http/1.1"])
     try:
-        context.load_cert_chain(settings.tls_cert_file, settings.tls_key_file)
+        context.load_cert_chain(tls.cert_file, tls.key_file)
     except (OSError, ssl.SSLError) as error:
         raise GatewayError(
-            f"cannot load the certificate {settings.tls_cert_file}: {error}",
+            f"cannot load the certificate {tls.cert_file}: {error}",
             "both files must be PEM and belong together",
         ) from error
     return context
 
 
 def _explain_listen(settings: GatewaySettings, error: OSError) -> GatewayError:
-    where = f"{settings.host}:{settings.port}"
+    where = f"{settings.listen.host}:{settings.listen.port}"
     if error.errno == errno.EADDRINUSE:
         return GatewayError(f"cannot listen on {where}: the port is taken", "choose another one with --port")
     if error.errno == errno.EACCES:

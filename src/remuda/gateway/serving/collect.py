@@ -52,7 +52,7 @@ _ANSWER_BYTES: Final = 4 * 1024 * 1024
 
 async def ask_engine(pool: Pool, head: bytes, body: bytes, timeout_s: float) -> tuple[int, bytes]:
     """(status, body) of the answer. Raises AttemptFailed or AnswerBroken; the caller bounds the whole time."""
-    upstream = await pool.open_connection()
+    upstream = await pool.open_connection(for_once=True)
     try:
         await as_future(upstream.send(head, body, monotonic() + timeout_s))
         answer = await as_future(Collector(upstream, _ANSWER_BYTES).collect(timeout_s))

@@ -55,9 +55,9 @@ class Directory:
 
     def __init__(self, settings: GatewaySettings) -> None:
         self._pool_limits = PoolLimits(
-            settings.connect_timeout_s, settings.idle_per_engine, settings.engine_keep_alive_s
+            settings.timeouts.connect_s, settings.idle_per_engine, settings.engine_keep_alive_s
         )
-        self._health_settings = HealthSettings(settings.health_failures, settings.health_successes)
+        self._health_settings = HealthSettings(settings.health.failures, settings.health.successes)
         self.models: list[LiveModel] = []
         self.by_name: dict[str, Served] = {}
         self.by_json: dict[bytes, Served] = {}

@@ -72,7 +72,9 @@ class Forwarder:
         self._settings = settings
         self._directory = directory
         self._ledger = ledger
-        self._budget = RetryBudget(settings.retry_ratio, settings.retry_per_s, settings.retry_most, monotonic())
+        self._budget = RetryBudget(
+            settings.retries.budget_ratio, settings.retry_per_s, settings.retry_most, monotonic()
+        )
 
     async def forward(self, request: Request, record: Record) -> Attempt:
         """The first answer that may be relayed, with the attempt that got it. Raises Refused when there is none."""
@@ -92,7 +94,7 @@ class Forwarder:
                 tried = (*tried, engine)
                 try:
                     head, body = request.render(engine)
-                    await attempt.send(head, body, self._settings.first_byte_timeout_s)
+                    await attempt.send(head, body, self._settings.timeouts.first_byte_s)
                 except AttemptFailed as failed:
                     attempt.failure = failed.detail
                     failures.append(_failure_of(engine, failed))
@@ -127,7 +129,7 @@ class Forwarder:
         model = request.served.model
         if not model.has_untried(tried) or is_suspect(failures):
             return False
-        if not may_retry(phase, True, record.tries, self._settings.attempts):
+        if not may_retry(phase, True, record.tries, self._settings.retries.attempts):
             return False
         name = model.route.name
         if not self._budget.take(monotonic()):
@@ -141,7 +143,7 @@ class Forwarder:
         if failed.phase is Phase.CONNECT:
             return problems.engine_unreachable(model, record.tries)
         if failed.timed_out:
-            return problems.engine_timeout(model, self._settings.first_byte_timeout_s)
+            return problems.engine_timeout(model, self._settings.timeouts.first_byte_s)
         return problems.engine_failed(model, failed.detail)
 
     def judge(self, attempt: Attempt, trouble: str = "") -> Outcome:

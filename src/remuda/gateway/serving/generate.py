@@ -99,7 +99,7 @@ class Generator:
 
     async def _read_body(self, exchange: Exchange) -> bytes:
         """The body. Clients may call it anything: plain `curl -d` says that it is a form."""
-        limit = self.settings.body_bytes
+        limit = self.settings.limits.body_bytes
         body = exchange.take_body(limit)
         return await exchange.read_body(limit) if body is None else body
 
@@ -120,7 +120,7 @@ class Generator:
         record.first_byte_at = attempt.heard_at
         collector = Collector(attempt.upstream, self.settings.answer_bytes)
         try:
-            body = await collector.collect(self.settings.idle_timeout_s)
+            body = await collector.collect(self.settings.timeouts.idle_s)
         except AnswerBroken as broken:
             self._forwarder.judge(attempt, str(broken))
             raise Refused(problems.engine_failed(record.model_name, str(broken))) from None
@@ -133,7 +133,7 @@ class Generator:
     async def _relay_stream(self, exchange: Exchange, record: Record, attempt: Attempt, model: str) -> Outcome:
         stream = GeneratedRelay(exchange, record, attempt.upstream, model)
         try:
-            await stream.run(self.settings.idle_timeout_s)
+            await stream.run(self.settings.timeouts.idle_s)
         finally:
             attempt.close()
         return self._forwarder.judge(attempt, stream.trouble)

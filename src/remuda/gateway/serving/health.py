@@ -33,7 +33,7 @@ class HealthChecker:
             del self._probed_at[engine_id]
         for engine_id, engine in engines.items():
             # The first probe of an engine is due one interval after it is first seen, whatever the clock says.
-            due = now_at - self._probed_at.setdefault(engine_id, now_at) >= self._settings.health_interval_s
+            due = now_at - self._probed_at.setdefault(engine_id, now_at) >= self._settings.health.interval_s
             if engine_id in self._running or engine.hung or not (due or wants_probe(engine.health, now_at)):
                 continue
             self._probed_at[engine_id] = now_at
@@ -56,7 +56,7 @@ class HealthChecker:
 
     async def _probe(self, engine: LiveEngine) -> None:
         try:
-            async with asyncio.timeout(self._settings.health_timeout_s):
+            async with asyncio.timeout(self._settings.health.timeout_s):
                 healthy = await self._ask(engine)
         except (TimeoutError, OSError, AttemptFailed, AnswerBroken):
             healthy = False
@@ -65,5 +65,5 @@ class HealthChecker:
 
     async def _ask(self, engine: LiveEngine) -> bool:
         pool = engine.pool
-        status, _ = await ask_engine(pool, pool.render_get("/health"), b"", self._settings.health_timeout_s)
+        status, _ = await ask_engine(pool, pool.render_get("/health"), b"", self._settings.health.timeout_s)
         return status < 400

@@ -1,12 +1,13 @@
 """The answers of the gateway's own pages, from what is in memory: health, readiness, models, metrics, OPTIONS.
 
-Does not know which path a page has (`api.routes` does).
+The module does not know which path a page has (`api.routes` does).
 """
 
 import platform
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from time import monotonic
+from typing import Final
 from urllib.parse import unquote_to_bytes
 
 import msgspec
@@ -32,6 +33,8 @@ from remuda.observe import metrics
 from remuda.observe.figures import FigureBoard
 from remuda.policy.health import State
 from remuda.policy.outcome import Outcome
+
+_DRAINING: Final = "the gateway is shutting down"
 
 Answer = Callable[[Exchange, Record, Principal], Awaitable[Outcome]]
 
@@ -83,8 +86,8 @@ class Pages:
         waiting = {model.route.served_name: model.explain_wait() for model in models if not model.ready}
         if not self._directory.loaded:
             waiting = {"*": "the gateway has not been told its models yet"}
-        if self._sources.admission.closed:
-            waiting = {"*": "the gateway is shutting down"}
+        if self._sources.clients.draining:
+            waiting = {"*": _DRAINING}
         status = "waiting" if waiting else "ready"
         body: dict[str, object] = {"status": status}
         if caller.known:
@@ -97,14 +100,21 @@ class Pages:
         return Outcome.NO_ENDPOINT if waiting else Outcome.COMPLETED
 
     async def _answer_model_ready(self, exchange: Exchange, record: Record, caller: Principal) -> Outcome:
+        """Whether one model has an engine. Probes send no key, so whoever knows the name may ask this much."""
         name = _name_after(exchange.head.path, b"/ready/")
         served = self._directory.find(name)
         if served is None:
-            raise Refused(problems.model_not_found(name, list_visible(self._directory, caller)))
+            visible = list_visible(self._directory, caller) if caller.known else None
+            raise Refused(problems.model_not_found(name, visible))
         record.model_name = served.model.route.name
+        trusted = caller.may_use(served.canonical)
+        if self._sources.clients.draining:
+            raise Refused(problems.model_not_ready(name, _DRAINING))
         if not served.model.ready:
-            raise Refused(problems.model_not_ready(name, served.model.explain_wait()))
-        exchange.write_json(200, msgspec.json.encode({"status": "ready", "model": served.canonical}))
+            why = served.model.explain_wait() if trusted else "a request with a key that may use it is told why"
+            raise Refused(problems.model_not_ready(name, why))
+        answer = {"status": "ready", "model": served.canonical if trusted else name}
+        exchange.write_json(200, msgspec.json.encode(answer))
         return Outcome.COMPLETED
 
     async def _answer_metrics(self, exchange: Exchange, record: Record, caller: Principal) -> Outcome:  # noqa: ARG002

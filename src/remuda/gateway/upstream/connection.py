@@ -15,7 +15,7 @@ import httptools
 
 from remuda.gateway.deadlines import NEVER
 from remuda.gateway.head_memo import HeadMemo
-from remuda.gateway.upstream.head import NO_HEAD, AnswerHead, BadAnswer, read_answer_head
+from remuda.gateway.upstream.head import NO_HEAD, AnswerHead, BadAnswer, check_interim_head, read_answer_head
 from remuda.gateway.waiting import Signal
 from remuda.policy.retry import Phase
 
@@ -310,10 +310,11 @@ class Upstream:
 
     def on_headers_complete(self) -> None:
         status = self._parser.get_status_code()
-        if 100 <= status < 200:
-            return
         try:
-            self.head = read_answer_head(self._parser.get_http_version(), status, self._headers)
+            if 100 <= status < 200:
+                check_interim_head(self._headers)
+            else:
+                self.head = read_answer_head(self._parser.get_http_version(), status, self._headers)
         except BadAnswer as bad:
             self._failure = bad.detail
             raise
@@ -394,6 +395,10 @@ class Upstream:
             taker.broken(self._failure)  # it failed before anybody took the answer
         elif self._holding:
             self._stop_holding()
+
+    def use_once(self) -> None:
+        """Do not go back to the owner after the next answer."""
+        self._poisoned = True
 
     def release(self) -> None:
         """The request is over. The connection goes back to its owner, or closes."""

@@ -97,6 +97,12 @@ def read_answer_head(version: str, status: int, headers: list[tuple[bytes, bytes
     return AnswerHead(status, block, _read_length(said.get(_LENGTH)), _read_coding(said.get(_CODING), version), streams)
 
 
+def check_interim_head(headers: list[tuple[bytes, bytes]]) -> None:
+    """Refuse an interim answer (1xx) that says it has a body. It has none, but parsers disagree whether to read one."""
+    if any(_MEANINGS.get(name.lower()) in {_LENGTH, _CODING} for name, _ in headers):
+        raise BadAnswer("it sent an interim answer with a body")
+
+
 @lru_cache(maxsize=256)
 def _read_line(name: bytes, value: bytes) -> tuple[int, bytes]:
     """(what the header means here, the line that goes on or nothing). Engines repeat nearly all of their headers."""

@@ -137,8 +137,8 @@ class Pool(Owner):
         else:
             signal.set(upstream)
 
-    async def open_connection(self) -> Upstream:
-        """A new connection. Raises AttemptFailed."""
+    async def open_connection(self, *, for_once: bool = False) -> Upstream:
+        """A new connection. Raises AttemptFailed. `for_once`: it carries one request and is not kept."""
         address = self._address
         self.connects += 1
         try:
@@ -156,6 +156,8 @@ class Pool(Owner):
             raise AttemptFailed(Phase.CONNECT, type(error).__name__) from error
         upstream = cast("Upstream", protocol)
         self.connections.add(upstream)
+        if for_once:
+            upstream.use_once()
         if self.closed:
             self._limit_life()
         return upstream

@@ -14,6 +14,8 @@ from remuda.spec.documents.quantity import AtLeast, AtMost, Bytes, Duration
 from remuda.spec.documents.shape import Document, FilePath, Flag, Number, Rule, Shape, Unique, Unit, Whole
 
 Wait = Annotated[Duration, AtLeast("1ms"), AtMost("24h")]
+_INTERVAL, _TIMEOUT = "2s", "2s"
+"""Defaults that the CEL form of a rule needs too."""
 FIELD_NAME_PATTERN = r"^[a-z_][a-z0-9_]*$"
 ORIGIN_PATTERN = r"^(\*|https?://[A-Za-z0-9.:-]+)$"
 FieldName = Annotated[str, Field(pattern=FIELD_NAME_PATTERN, max_length=63)]
@@ -86,8 +88,8 @@ class Timeouts(Shape):
     keep_alive: Wait = Duration("75s")
     """Time until the next request on an idle client connection."""
     lame_duck: Annotated[Duration, AtMost("1h")] = Duration("0s")
-    """Time for which a stopping gateway still takes requests while `/ready` says 503, before it finishes the running
-    ones. Load balancers need some seconds to notice; 0s is right without one."""
+    """Time for which a stopping gateway still accepts requests while `/ready` answers 503. Load balancers need some
+    seconds to notice. 0s is right without a load balancer."""
     drain: Annotated[Duration, AtMost("24h")] = Duration("30s")
     """Time for running requests to finish when the gateway stops."""
 
@@ -127,7 +129,8 @@ class Health(Shape):
 
     rules: ClassVar = (
         Rule(
-            "duration(has(self.timeout) ? self.timeout : '2s') <= duration(has(self.interval) ? self.interval : '2s')",
+            f"duration(has(self.timeout) ? self.timeout : '{_TIMEOUT}') <= "
+            f"duration(has(self.interval) ? self.interval : '{_INTERVAL}')",
             lambda health: health.timeout <= health.interval,
             "timeout is longer than interval",
             hint="a check must end before the next one begins",
@@ -135,9 +138,9 @@ class Health(Shape):
         ),
     )
 
-    interval: Annotated[Duration, AtLeast("50ms"), AtMost("10m")] = Duration("2s")
+    interval: Annotated[Duration, AtLeast("50ms"), AtMost("10m")] = Duration(_INTERVAL)
     """Time between two checks of an engine."""
-    timeout: Annotated[Duration, AtLeast("10ms"), AtMost("10m")] = Duration("2s")
+    timeout: Annotated[Duration, AtLeast("10ms"), AtMost("10m")] = Duration(_TIMEOUT)
     """Longest duration of a check."""
     failures: Annotated[Whole, Field(ge=1, le=100), Unit("checks")] = 3
     """Consecutive failures after which an engine gets no more requests."""

@@ -1,4 +1,4 @@
-"""`remuda down --cut` over a fleet that does not answer."""
+"""`remuda down --cut` kills a fleet that does not respond."""
 
 import contextlib
 import subprocess
@@ -16,7 +16,7 @@ def start() -> tuple[subprocess.Popen[bytes], ProcessId]:
     return process, identity
 
 
-def test_the_gateway_goes_with_the_supervisor_and_does_not_drain() -> None:
+def test_the_gateway_is_killed_with_the_supervisor_and_does_not_drain() -> None:
     with contextlib.ExitStack() as started:
         (supervisor, mine), (gateway, child) = start(), start()
         for process in (supervisor, gateway):

@@ -1,4 +1,4 @@
-"""`remuda engine`: what is shown, what is asked before gigabytes go, and what an ended installation leaves."""
+"""`remuda engine`: its lists, its questions before it deletes, and installations that are ended."""
 
 import json
 import os
@@ -49,7 +49,7 @@ def run(*arguments: str, text: str | None = None) -> Result:
     return CliRunner().invoke(engine.command, list(arguments), input=text)
 
 
-def test_list_says_what_is_still_used_and_how_to_remove_the_rest(home: Home) -> None:
+def test_list_shows_what_is_in_use_and_how_to_remove_the_rest(home: Home) -> None:
     older, newer = make_environment(home, is_current=False), make_environment(home)
     shown = run("list")
     assert [line.split()[0] + " " + " ".join(line.split()[-3:]) for line in shown.stdout.splitlines()[1:]] == [
@@ -72,7 +72,7 @@ def test_nothing_installed_says_how_to_install() -> None:
     )
 
 
-def test_an_installation_tells_what_older_ones_still_take(home: Home) -> None:
+def test_install_shows_the_size_of_older_environments(home: Home) -> None:
     make_environment(home, is_current=False)
     done = run("install", "--variant", "cpu-pypi")
     assert done.stdout == f"{environment_path(home, '0.32.0', 'cpu-pypi')}\n"
@@ -87,7 +87,7 @@ def test_superseded_engines_are_removed_and_the_current_one_stays(home: Home) ->
     assert run("remove", "--superseded").stderr == "nothing to remove\n"
 
 
-def test_without_a_terminal_nothing_is_removed_unless_it_is_confirmed(
+def test_without_a_terminal_remove_needs_confirmation_by_an_option(
     home: Home, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = make_environment(home)
@@ -103,7 +103,7 @@ def test_without_a_terminal_nothing_is_removed_unless_it_is_confirmed(
 
 
 @pytest.mark.parametrize(("answer", "stays"), [("n\n", True), ("\n", True), ("y\n", False)], ids=["no", "enter", "yes"])
-def test_on_a_terminal_it_is_asked(home: Home, monkeypatch: pytest.MonkeyPatch, answer: str, stays: bool) -> None:
+def test_on_a_terminal_remove_asks_first(home: Home, monkeypatch: pytest.MonkeyPatch, answer: str, stays: bool) -> None:
     monkeypatch.setattr(output, "is_terminal", lambda stream: stream is sys.stdin)
     path = make_environment(home)
     done = run("remove", path.name, text=answer)
@@ -111,7 +111,7 @@ def test_on_a_terminal_it_is_asked(home: Home, monkeypatch: pytest.MonkeyPatch, 
     assert path.exists() is stays
 
 
-def test_several_are_named_before_it_is_asked(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_several_environments_are_listed_before_remove_asks(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(output, "is_terminal", lambda stream: stream is sys.stdin)
     names = [make_environment(home, is_current=is_current).name for is_current in (False, True)]
     done = run("remove", "all", text="n\n")
@@ -133,7 +133,7 @@ def test_when_one_of_several_is_in_use_none_is_removed(home: Home) -> None:
     assert (older.exists(), newer.exists()) == (True, True)
 
 
-def test_what_a_fleet_may_start_engines_from_stays_even_while_none_runs(home: Home) -> None:
+def test_an_environment_that_a_fleet_may_use_stays_while_no_engine_runs(home: Home) -> None:
     older, newer = make_environment(home, is_current=False), make_environment(home)
     with record.claim_home(home.state):
         refused = run("remove", newer.name, "--yes")
@@ -152,7 +152,7 @@ def test_what_a_fleet_may_start_engines_from_stays_even_while_none_runs(home: Ho
     ],
     ids=["nothing", "both", "unknown"],
 )
-def test_a_wrong_choice_is_told(
+def test_a_wrong_choice_is_reported(
     home: Home, arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = make_environment(home)
@@ -162,7 +162,7 @@ def test_a_wrong_choice_is_told(
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP], ids=lambda number: number.name)
-def test_an_installation_that_is_told_to_end_leaves_no_installer_and_no_folder(
+def test_an_installation_that_a_signal_ends_leaves_no_installer_and_no_folder(
     home: Home, tmp_path: Path, number: signal.Signals
 ) -> None:
     process, installer = start_installation(tmp_path, FAKE_UV_SLEEP="600")
@@ -173,7 +173,7 @@ def test_an_installation_that_is_told_to_end_leaves_no_installer_and_no_folder(
 
 
 @pytest.mark.parametrize("numbers", [(signal.SIGTERM, signal.SIGHUP), (signal.SIGHUP, signal.SIGTERM)])
-def test_a_second_signal_of_the_other_kind_does_not_interrupt_the_clearing_up(numbers: tuple[int, int]) -> None:
+def test_a_second_signal_of_another_kind_does_not_interrupt_the_deletion(numbers: tuple[int, int]) -> None:
     before = [signal.getsignal(number) for number in numbers]
     cleared_up: list[bool] = []
 
@@ -190,7 +190,7 @@ def test_a_second_signal_of_the_other_kind_does_not_interrupt_the_clearing_up(nu
     assert [signal.getsignal(number) for number in numbers] == before
 
 
-def test_an_installation_that_is_killed_takes_its_installer_along_and_the_next_one_clears_up(
+def test_an_installation_that_is_killed_ends_its_installer_and_the_next_one_deletes_its_folder(
     home: Home, tmp_path: Path
 ) -> None:
     process, installer = start_installation(tmp_path, FAKE_UV_HANGS="yes")
@@ -208,7 +208,7 @@ def test_an_installation_that_is_killed_takes_its_installer_along_and_the_next_o
 
 
 def start_installation(tmp_path: Path, **behaviour: str) -> tuple[subprocess.Popen[bytes], int]:
-    """The command in the middle of its work, and its installer's process group."""
+    """Start the command, wait until its installer runs, and return it with the installer's process group."""
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     env = {**os.environ, **behaviour, "FAKE_UV_TELLS": str(pipe)}

@@ -30,13 +30,13 @@ def test_a_name_means_a_model_an_engine_or_the_gateway(folder: Path, name: str |
     assert [path.stem for path in find_logs(folder, name)] == found
 
 
-def test_unknown_name_is_told_what_there_is(folder: Path) -> None:
+def test_an_unknown_name_gets_the_list_of_logs(folder: Path) -> None:
     with pytest.raises(FleetError) as caught:
         find_logs(folder, "nope")
     assert str(caught.value) == "there is no log of nope\nhint: there are: demo-0, demo-1, demo-big-0, gateway"
 
 
-def test_no_logs_at_all(tmp_path: Path) -> None:
+def test_a_folder_without_logs_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(FleetError, match="there are no logs in"):
         find_logs(tmp_path / "nowhere", None)
 

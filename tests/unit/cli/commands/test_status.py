@@ -71,11 +71,11 @@ def squeeze(text: str) -> list[list[str]]:
     return [line.split() for line in text.splitlines()]
 
 
-def test_status_tells_state_reason_and_load() -> None:
+def test_status_shows_state_reason_and_load() -> None:
     assert squeeze(status.render_status(SNAPSHOT, 1100.0, None)) == squeeze(SHOWN)
 
 
-def test_narrow_terminal_gets_blocks() -> None:
+def test_a_narrow_terminal_shows_blocks() -> None:
     shown = status.render_status(SNAPSHOT, 1100.0, 60)
     assert "engine:   demo-0\nstate:    ready\n" in shown
     assert max(map(len, shown.splitlines())) <= 64

@@ -10,6 +10,7 @@ from remuda.cli import output
 from remuda.cli.commands.tenant import command
 from remuda.cli.main import run_command
 from remuda.gateway.access.keys import KEY_PATTERN
+from remuda.machine.home import Home
 
 
 @pytest.fixture(autouse=True)
@@ -62,7 +63,7 @@ def test_list_as_yaml_is_what_the_cluster_and_remuda_up_read():
     assert [document.metadata.name for document in loaded.tenants] == ["acme", "beta"]
 
 
-def test_list_without_tenants_says_what_that_means():
+def test_list_without_tenants_states_the_consequence():
     result = tenant("list")
     assert (result.stdout, result.exit_code) == ("", 0)
     assert (
@@ -72,7 +73,7 @@ def test_list_without_tenants_says_what_that_means():
     assert json.loads(tenant("list", "--json").stdout) == []
 
 
-def test_rotate_prints_a_new_key_and_says_what_becomes_of_the_old():
+def test_rotate_prints_a_new_key_and_the_time_left_for_old_keys():
     old = tenant("create", "acme").stdout
     result = tenant("rotate", "acme", "--grace", "1h")
     assert KEY_PATTERN.fullmatch(result.stdout.strip().encode())
@@ -91,7 +92,7 @@ def test_revoke_removes_a_key_or_the_tenant():
     assert [found["name"] for found in json.loads(tenant("list", "--json").stdout)] == ["beta"]
 
 
-def test_without_a_terminal_nothing_is_revoked_unless_it_is_confirmed(capsys, monkeypatch):
+def test_without_a_terminal_revoke_needs_confirmation_by_an_option(capsys, monkeypatch):
     tenant("create", "acme")
     monkeypatch.setattr(output, "is_terminal", lambda _: False)
     assert run_command(["tenant", "revoke", "acme", "--key", "k1"]) == 1
@@ -103,7 +104,7 @@ def test_without_a_terminal_nothing_is_revoked_unless_it_is_confirmed(capsys, mo
 
 
 @pytest.mark.parametrize(("answer", "left"), [("n\n", 1), ("\n", 1), ("y\n", 0)], ids=["no", "enter", "yes"])
-def test_on_a_terminal_it_is_asked_before_anything_is_revoked(monkeypatch, answer, left):
+def test_on_a_terminal_revoke_asks_first(monkeypatch, answer, left):
     monkeypatch.setattr(output, "is_terminal", lambda stream: stream is sys.stdin)
     tenant("create", "acme")
     told = tenant("revoke", "acme", text=answer).stderr
@@ -111,12 +112,16 @@ def test_on_a_terminal_it_is_asked_before_anything_is_revoked(monkeypatch, answe
     assert len(json.loads(tenant("list", "--json").stdout)) == left
 
 
-def test_revoking_the_last_tenant_says_what_that_means():
+def test_revoking_the_last_tenant_opens_nothing_and_says_how_to():
     tenant("create", "acme")
-    assert tenant("revoke", "acme", "--yes").stderr == (
-        "removed tenant acme and all its keys\n"
-        "there are no tenants: a gateway that starts now needs no API key and accepts only local clients\n"
+    path = Home.from_environment().state / "tenants.json"
+    closed = (
+        "there is no API key, so the gateway refuses every request, also after a restart\n"
+        "hint: `remuda tenant create NAME` makes a key; `auth: {mode: open}` in a ModelGateway serves without keys, "
+        f"and so does removing {path} before the gateway starts\n"
     )
+    assert tenant("revoke", "acme", "--yes").stderr == "removed tenant acme and all its keys\n" + closed
+    assert tenant("list").stderr == closed
 
 
 @pytest.mark.parametrize(
@@ -129,14 +134,14 @@ def test_revoking_the_last_tenant_says_what_that_means():
     ],
     ids=["bad name", "nobody", "bad time", "no time"],
 )  # fmt: skip
-def test_mistakes_are_said_with_a_hint_and_no_traceback(capsys, arguments, message):
+def test_mistakes_are_reported_with_a_hint_and_no_traceback(capsys, arguments, message):
     assert run_command(["tenant", *arguments]) != 0
     captured = capsys.readouterr()
     assert captured.out == ""
     assert captured.err.startswith(message)
 
 
-def test_a_damaged_store_is_said_and_left_alone(home, capsys):
+def test_a_damaged_store_is_reported_and_not_changed(home, capsys):
     (home / "state").mkdir()
     (home / "state" / "tenants.json").write_text("{")
     assert run_command(["tenant", "create", "acme"]) == 1

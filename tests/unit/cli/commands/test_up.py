@@ -1,4 +1,4 @@
-"""`remuda up`: what is shown before anything runs, and a Ctrl-C at any moment of `up -d`."""
+"""`remuda up` shows its plan first, and a Ctrl-C stops `up -d` at any time before it is ready."""
 
 import os
 import signal
@@ -24,7 +24,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 class FakeLaunch:
-    """A fleet on its way up, and what it was told."""
+    """A fleet that starts. It records the calls that it gets."""
 
     def __init__(self, pressed_in_follow: bool = False) -> None:
         self.told: list[str] = []
@@ -56,22 +56,22 @@ def press(monkeypatch: pytest.MonkeyPatch, launch: FakeLaunch, *, while_starting
     return int(done.return_value)
 
 
-def test_a_fleet_that_is_ready_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_fleet_that_is_ready_keeps_running(monkeypatch: pytest.MonkeyPatch) -> None:
     launch = FakeLaunch()
     assert (press(monkeypatch, launch, while_starting=False), launch.told) == (0, ["follow"])
 
 
-def test_ctrl_c_while_the_fleet_is_being_started_stops_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ctrl_c_while_the_fleet_process_starts_stops_it(monkeypatch: pytest.MonkeyPatch) -> None:
     launch = FakeLaunch()
     assert (press(monkeypatch, launch, while_starting=True), launch.told) == (130, ["interrupt", "wait"])
 
 
-def test_ctrl_c_while_the_fleet_comes_up_stops_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ctrl_c_before_the_fleet_is_ready_stops_it(monkeypatch: pytest.MonkeyPatch) -> None:
     launch = FakeLaunch(pressed_in_follow=True)
     assert (press(monkeypatch, launch, while_starting=False), launch.told) == (130, ["follow", "interrupt", "wait"])
 
 
-def test_a_fleet_that_cannot_be_started_leaves_ctrl_c_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_fleet_that_cannot_start_restores_the_handling_of_ctrl_c(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object) -> FakeLaunch:
         raise RemudaError("no")
 
@@ -80,7 +80,7 @@ def test_a_fleet_that_cannot_be_started_leaves_ctrl_c_as_it_was(monkeypatch: pyt
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
-def test_warnings_of_the_file_come_with_their_place_and_once(tmp_path: Path) -> None:
+def test_warnings_about_a_file_have_their_position_and_appear_once(tmp_path: Path) -> None:
     (tmp_path / "m.yaml").write_text(FILE + "  rollout: {maxSurge: 2}\n")
     done = CliRunner().invoke(up.command, ["--dry-run", "m.yaml"])
     told = [line for line in done.stderr.splitlines() if "warning" in line]

@@ -24,13 +24,13 @@ def in_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.usefixtures("in_folder")
-def test_good_file_is_ok():
+def test_a_valid_file_is_ok():
     done = CliRunner().invoke(validate, ["good.yaml"])
     assert (done.exit_code, done.output) == (0, "ok: 1 model\n")
 
 
 @pytest.mark.usefixtures("in_folder")
-def test_bad_file_is_listed_and_exits_with_1():
+def test_problems_are_listed_and_the_exit_status_is_1():
     done = CliRunner().invoke(validate, ["bad.yaml"])
     assert done.exit_code == 1
     assert done.output == (
@@ -74,14 +74,14 @@ def test_standard_input_is_read():
 
 
 @pytest.mark.usefixtures("in_folder")
-def test_machine_decides_what_auto_means():
+def test_the_machine_decides_the_meaning_of_auto():
     Path("block.yaml").write_text(GOOD + "  engine: {blockSize: 16}\n")
     assert CliRunner().invoke(validate, ["block.yaml"]).output == "ok: 1 model\n"
     done = CliRunner().invoke(validate, ["--for", "cpu", "block.yaml"])
     assert "blockSize 16 becomes 32 on a CPU" in done.output
 
 
-def test_config_json_of_weights_on_this_machine_is_looked_into(in_folder: Path):
+def test_config_json_of_weights_on_this_machine_is_checked(in_folder: Path):
     (in_folder / "config.json").write_text(json.dumps({"num_attention_heads": 8}))
     file = in_folder / "local.yaml"
     file.write_text(GOOD.replace("demo://remuda-demo", f"file://{in_folder}") + "  engine: {parallel: {tensor: 3}}\n")
@@ -90,14 +90,14 @@ def test_config_json_of_weights_on_this_machine_is_looked_into(in_folder: Path):
 
 
 @pytest.mark.usefixtures("in_folder")
-def test_config_json_of_the_bundled_model_is_looked_into():
+def test_config_json_of_the_bundled_model_is_checked():
     Path("demo.yaml").write_text(GOOD + "  engine: {parallel: {tensor: 7}, maxModelLen: 1000000}\n")
     told = CliRunner().invoke(validate, ["demo.yaml"]).output
     assert "tensor 7 does not divide the model's" in told
     assert "maxModelLen 1000000 is more than the" in told
 
 
-def test_config_json_of_fetched_weights_is_looked_into(in_folder: Path, monkeypatch: pytest.MonkeyPatch):
+def test_config_json_of_downloaded_weights_is_checked(in_folder: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("REMUDA_HOME", str(in_folder))
     folder = in_folder / "weights" / "hf" / "org--name@v1"
     folder.mkdir(parents=True)
@@ -110,7 +110,7 @@ def test_config_json_of_fetched_weights_is_looked_into(in_folder: Path, monkeypa
 
 
 @pytest.mark.usefixtures("in_folder")
-def test_what_has_no_effect_on_one_machine_is_said():
+def test_a_field_without_effect_on_one_machine_is_a_warning():
     Path("cluster.yaml").write_text(GOOD + "  rollout: {maxSurge: 1}\n")
     assert CliRunner().invoke(validate, ["cluster.yaml"]).output == (
         "cluster.yaml:6:12: warning: spec.rollout: has no effect on one machine, only on Kubernetes\n"
@@ -119,7 +119,7 @@ def test_what_has_no_effect_on_one_machine_is_said():
 
 
 @pytest.mark.parametrize("content", [None, "", "[1]", "{", "[" * 100_000, "\xff"], ids=repr)
-def test_config_json_that_cannot_be_read_is_none(tmp_path: Path, content: str | None):
+def test_an_unreadable_config_json_is_ignored(tmp_path: Path, content: str | None):
     if content is not None:
         (tmp_path / "config.json").write_text(content, encoding="latin-1")
     assert read_config(tmp_path) == {}

@@ -20,6 +20,15 @@ CORE_KILLED = """\
 INFO:     Application shutdown complete.
 """.splitlines()
 
+CORE_FAILED_AFTER_A_WARNING = """\
+(APIServer pid=1) WARNING 11-26 06:17:40 [audio.py:478] torchcodec unavailable (ImportError('torchcodec is missing')).
+(EngineCore pid=2) ERROR 11-26 06:17:40 [core.py:1] EngineCore encountered a fatal error.
+(EngineCore pid=2) ERROR 11-26 06:17:40 [core.py:1] Traceback (most recent call last):
+(EngineCore pid=2) ERROR 11-26 06:17:40 [core.py:1] NotImplementedError: CrossAttentionManager does not support caching
+(APIServer pid=1) ERROR 11-26 06:17:40 [async_llm.py:906] EngineDeadError: EngineCore encountered an issue.
+(APIServer pid=1) WARNING 11-26 06:17:41 [x.py:1] MemoryError is what this line is about, but it is a warning
+""".splitlines()
+
 CASES = {
     "gpu memory": (
         Ending(1, ["torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB."]),
@@ -65,6 +74,10 @@ CASES = {
     "cause behind the consequence": (
         Ending(1, CORE_FAILED),
         "it ended while starting with status 1: ValueError: the real reason, with a number 7",
+    ),
+    "warning before the cause": (
+        Ending(0, CORE_FAILED_AFTER_A_WARNING),
+        "it ended while starting: NotImplementedError: CrossAttentionManager does not support caching",
     ),
     "nothing said": (Ending(3, []), "it ended while starting with status 3"),
     "never started": (Ending(None, []), "it could not be started"),

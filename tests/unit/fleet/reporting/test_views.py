@@ -11,6 +11,7 @@ from remuda.engine.status import EngineState, EngineStatus
 from remuda.errors import RemudaError
 from remuda.fleet.gateway_process import GatewayState, GatewayStatus
 from remuda.fleet.reporting import events, views
+from remuda.gateway.options import Listen, Tls
 from remuda.gateway.settings import GatewaySettings
 from remuda.gateway.table import Endpoint, ModelRoute, Table
 
@@ -51,11 +52,11 @@ def test_every_state_of_engine_and_gateway_has_a_line() -> None:
     ("settings", "port", "url"),
     [
         (GatewaySettings(), 0, "http://127.0.0.1:8080"),
-        (GatewaySettings(port=0), 41234, "http://127.0.0.1:41234"),
-        (GatewaySettings(host="0.0.0.0"), 8080, "http://127.0.0.1:8080"),
-        (GatewaySettings(host="::"), 8080, "http://[::1]:8080"),
-        (GatewaySettings(host="::1"), 8080, "http://[::1]:8080"),
-        (GatewaySettings(host="example.org", tls_cert_file="/c", tls_key_file="/k"), 8443, "https://example.org:8443"),
+        (GatewaySettings(listen=Listen(port=0)), 41234, "http://127.0.0.1:41234"),
+        (GatewaySettings(listen=Listen(host="0.0.0.0")), 8080, "http://127.0.0.1:8080"),
+        (GatewaySettings(listen=Listen(host="::")), 8080, "http://[::1]:8080"),
+        (GatewaySettings(listen=Listen(host="::1")), 8080, "http://[::1]:8080"),
+        (GatewaySettings(listen=Listen(host="example.org", tls=Tls("/c", "/k"))), 8443, "https://example.org:8443"),
     ],
 )
 def test_url_is_one_a_client_can_use(settings: GatewaySettings, port: int, url: str) -> None:

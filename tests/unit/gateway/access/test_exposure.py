@@ -5,6 +5,7 @@ import pytest
 from remuda.gateway.access.keys import hash_key
 from remuda.gateway.app import Gateway
 from remuda.gateway.errors import GatewayError
+from remuda.gateway.options import Listen
 from remuda.gateway.settings import GatewaySettings
 from remuda.gateway.table import KeyRecord, ModelRoute, Table
 
@@ -14,7 +15,7 @@ WITHOUT = Table(models=(ModelRoute("demo", "demo"),))
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0"])
 def test_revoking_the_last_key_shuts_everybody_out_and_opens_nothing(host):
-    gateway = Gateway(GatewaySettings(host=host))
+    gateway = Gateway(GatewaySettings(listen=Listen(host=host)))
     gateway.apply(WITH_KEY)
     gateway.apply(WITHOUT)
     assert gateway.identifier.keys_wanted
@@ -23,7 +24,7 @@ def test_revoking_the_last_key_shuts_everybody_out_and_opens_nothing(host):
 
 
 def test_a_gateway_of_this_machine_is_open_until_there_is_a_key():
-    gateway = Gateway(GatewaySettings(host="127.0.0.1"))
+    gateway = Gateway(GatewaySettings(listen=Listen(host="127.0.0.1")))
     gateway.apply(WITHOUT)
     assert not gateway.identifier.keys_wanted
     gateway.apply(WITH_KEY)
@@ -32,4 +33,4 @@ def test_a_gateway_of_this_machine_is_open_until_there_is_a_key():
 
 def test_a_gateway_of_a_network_does_not_begin_without_keys():
     with pytest.raises(GatewayError, match="refusing to listen"):
-        Gateway(GatewaySettings(host="0.0.0.0")).apply(WITHOUT)
+        Gateway(GatewaySettings(listen=Listen(host="0.0.0.0"))).apply(WITHOUT)

@@ -8,7 +8,16 @@ import pytest
 
 from remuda import spec
 from remuda.gateway.access.keys import KeyRefusal, KeyRing, hash_key
-from remuda.gateway.access.tenant_store import KEEP_EXPIRED_S, MOST_KEYS, TenantStore, TenantStoreError, render_tenant
+from remuda.gateway.access.tenant_store import (
+    KEEP_EXPIRED_S,
+    MOST_KEYS,
+    NO_STORED_KEYS,
+    StoredKeys,
+    TenantStore,
+    TenantStoreError,
+    render_tenant,
+)
+from remuda.gateway.table import KeyRecord, Table
 
 NOW_S = 1_795_259_391.25
 DAY_S = 86_400.0
@@ -20,7 +29,7 @@ def store(tmp_path) -> TenantStore:
 
 
 def who(store: TenantStore, key: str, now_s: float = NOW_S):
-    return KeyRing(store.records()).check(f"Bearer {key}".encode(), None, now_s)
+    return KeyRing(store.read_keys().records).check(f"Bearer {key}".encode(), None, now_s)
 
 
 def test_a_created_tenant_is_let_in_with_its_key_and_its_models(store):
@@ -31,8 +40,27 @@ def test_a_created_tenant_is_let_in_with_its_key_and_its_models(store):
 
 def test_a_store_that_is_not_there_holds_nobody_and_is_not_made_by_reading(store):
     assert store.read() == ()
-    assert store.records() == ()
+    assert store.read_keys() == NO_STORED_KEYS == StoredKeys((), wanted=False)
     assert not store.path.parent.exists()
+
+
+def test_a_store_asks_for_keys_from_its_first_key_on_until_its_file_is_removed(store):
+    store.create("acme", (), None, NOW_S)
+    assert store.read_keys().wanted
+    store.revoke("acme")
+    assert store.read_keys() == StoredKeys((), wanted=True)
+    store.path.unlink()
+    assert store.read_keys() == NO_STORED_KEYS
+
+
+def test_stored_keys_join_those_of_a_table():
+    written, stored = KeyRecord("sha256:1", "a"), KeyRecord("sha256:2", "b")
+    assert StoredKeys((stored,), wanted=True).add_to(Table(keys=(written,))) == Table(
+        keys=(written, stored), keys_wanted=True
+    )
+    assert NO_STORED_KEYS.add_to(Table()) == Table()
+    assert NO_STORED_KEYS.add_to(Table(keys_wanted=True)) == Table(keys_wanted=True)
+    assert StoredKeys((), wanted=True).add_to(Table()) == Table(keys_wanted=True)
 
 
 def test_only_the_hash_is_kept(store):
@@ -166,7 +194,7 @@ def test_what_cannot_be_done_is_said_and_changes_nothing(store, act, message, hi
 def test_a_file_that_cannot_be_understood_is_refused_and_left_alone(store, content, message):
     store.path.parent.mkdir()
     store.path.write_bytes(content)
-    for act in (store.read, store.records, lambda: store.create("new", (), None, NOW_S), lambda: store.revoke("a")):
+    for act in (store.read, store.read_keys, lambda: store.create("new", (), None, NOW_S), lambda: store.revoke("a")):
         with pytest.raises(TenantStoreError) as caught:
             act()
         assert message in caught.value.message
@@ -231,7 +259,7 @@ def test_a_tenant_as_a_document_is_one_that_the_loader_takes(store):
 
 
 def test_the_only_key_of_a_tenant_is_not_revoked_alone(store):
-    """A tenant without keys would look like no tenant at all, and a gateway without tenants is open."""
+    """Its operator says whether the key is replaced or the tenant ends."""
     made = store.create("acme", (), None, NOW_S)
     with pytest.raises(TenantStoreError, match="k1 is the only key of the tenant acme"):
         store.revoke("acme", "k1")
@@ -240,13 +268,13 @@ def test_the_only_key_of_a_tenant_is_not_revoked_alone(store):
 
 async def test_a_watcher_is_told_the_keys_now_and_after_each_change(store):
     told = store.watch(every_s=0.001)
-    assert await anext(told) == ()
+    assert await anext(told) == NO_STORED_KEYS
     store.create("acme", (), None, NOW_S)
-    assert [(record.tenant, record.name) for record in await anext(told)] == [("acme", "k1")]
+    assert [(record.tenant, record.name) for record in (await anext(told)).records] == [("acme", "k1")]
     store.rotate("acme", 0.0, NOW_S)
-    assert [record.name for record in await anext(told)] == ["k1", "k2"]
+    assert [record.name for record in (await anext(told)).records] == ["k1", "k2"]
     store.revoke("acme")
-    assert await anext(told) == ()
+    assert await anext(told) == StoredKeys((), wanted=True)
     await told.aclose()
 
 
@@ -256,7 +284,7 @@ async def test_a_watcher_keeps_the_last_keys_when_the_file_is_damaged(store, cap
     store.create("acme", (), None, NOW_S)
     good = store.path.read_bytes()
     told = store.watch(every_s=0.001)
-    assert len(await anext(told)) == 1
+    assert len((await anext(told)).records) == 1
     store.path.write_bytes(b"{")
     waiting = asyncio.ensure_future(anext(told))
     async with asyncio.timeout(10):
@@ -264,7 +292,7 @@ async def test_a_watcher_keeps_the_last_keys_when_the_file_is_damaged(store, cap
         await asyncio.sleep(0.01)
         assert not waiting.done()
         store.path.write_bytes(good + b"\n")
-        assert len(await waiting) == 1
+        assert len((await waiting).records) == 1
     (complaint,) = caplog.records
     assert "is not a tenant store" in complaint.getMessage()
     assert complaint.getMessage().endswith("; the keys stay as they were")

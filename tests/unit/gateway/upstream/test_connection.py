@@ -239,3 +239,13 @@ def test_looking_at_an_empty_answer_leaves_nothing_behind():
     assert upstream.peek() == b""
     upstream.data_received(b"HTTP/1.1 200 OK\r\n")
     assert not answer.done
+
+
+def test_connection_that_is_used_once_is_not_kept():
+    upstream, wire = open_upstream()
+    upstream.use_once()
+    upstream.send(b"head", b"", 5.0)
+    upstream.data_received(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
+    assert upstream.complete
+    upstream.release()
+    assert wire.aborted

@@ -1,4 +1,4 @@
-"""Amounts: numbers that remember their text, and hints that say what was meant."""
+"""Amounts are numbers that keep their text, and hints state what was meant."""
 
 import copy
 import pickle
@@ -96,19 +96,19 @@ def test_other_text_is_refused(kind: type, text: str):
     ],
     ids=repr,
 )
-def test_hint_says_what_was_meant(kind: type, value: object, hint: str):
+def test_a_hint_states_what_was_meant(kind: type, value: object, hint: str):
     assert hint_amount(kind, value) == hint
 
 
 @pytest.mark.parametrize("amount", [Bytes("64Mi"), Cores("500m"), Duration("1h30m")], ids=repr)
-def test_amount_is_its_number_and_keeps_its_text(amount: Bytes | Cores | Duration):
+def test_an_amount_is_a_number_and_keeps_its_text(amount: Bytes | Cores | Duration):
     for same in (copy.deepcopy(amount), copy.copy(amount), pickle.loads(pickle.dumps(amount))):
         assert same == amount
         assert same.text == amount.text
 
 
 @given(st.from_regex(r"[0-9]{1,5}(\.[0-9]{1,3})?\s?[A-Za-z]{0,4}", fullmatch=True))
-def test_a_hint_that_proposes_something_proposes_something_valid(text: str):
+def test_every_amount_that_a_hint_proposes_is_valid(text: str):
     for kind in (Bytes, Cores, Duration):
         hint = hint_amount(kind, text)
         if hint.startswith("did you mean "):

@@ -1,4 +1,4 @@
-"""Addresses of weights."""
+"""Parsing of addresses of weights."""
 
 import re
 
@@ -26,7 +26,7 @@ DIGEST = "sha256:" + "0" * 64
         ("demo://remuda-demo/adapters/pirate", Source("demo", "remuda-demo/adapters/pirate")),
     ],
 )
-def test_source_is_taken_apart_and_put_together(text: str, source: Source):
+def test_a_source_is_parsed_and_written_again(text: str, source: Source):
     assert parse_source(text) == source
     assert str(source) == text
     assert re.fullmatch(SOURCE_PATTERN, text)
@@ -47,7 +47,7 @@ def test_source_is_taken_apart_and_put_together(text: str, source: Source):
         ("", "one of hf://, file://, gs://, s3://, oci://, pvc://, demo://"),
     ],
 )
-def test_bad_source_is_answered_with_the_right_form(text: str, hint: str):
+def test_a_bad_source_gets_a_hint_with_the_right_form(text: str, hint: str):
     with pytest.raises(SourceError) as refused:
         parse_source(text)
     assert refused.value.hint == hint

@@ -1,8 +1,9 @@
-"""One corpus of good and bad files, judged alike by the loader and by the generated JSON Schema.
+"""The loader and the generated JSON Schema judge one corpus of valid and invalid files alike.
 
-A bad file names its problem in its first line: `# expect: path | message | hint`. A second line `# judge: WHO` says
-who alone can see it: `cel` (rules over several fields: the API server's CEL, not JSON Schema), `loader` (secrets),
-`schema` (JSON Schema sees it, a structural schema cannot), `pydantic` (the API server has its own rule for names).
+The first line of an invalid file states its problem: `# expect: path | message | hint`. A second line `# judge: WHO`
+names the only one that can find it: `cel` (rules over several fields, which JSON Schema cannot express), `loader`
+(secrets), `schema` (JSON Schema finds it, a structural schema cannot) or `pydantic` (the API server has its own rule
+for names).
 """
 
 import json
@@ -39,7 +40,7 @@ def schema_accepts(path: Path) -> bool:
 
 @pytest.mark.req("K1.corpus", level="validated", on="jsonschema")
 @pytest.mark.parametrize("path", VALID, ids=lambda path: path.stem)
-def test_good_file_is_taken_by_loader_and_schema(path: Path):
+def test_a_valid_file_is_accepted_by_loader_and_schema(path: Path):
     loaded = spec.load_files([path])
     assert len(loaded.models + loaded.gateways + loaded.tenants) == 1
     assert schema_accepts(path)
@@ -47,7 +48,7 @@ def test_good_file_is_taken_by_loader_and_schema(path: Path):
 
 @pytest.mark.req("E6.refusals", level="unit")
 @pytest.mark.parametrize("path", INVALID, ids=lambda path: path.stem)
-def test_bad_file_is_refused_with_its_words(path: Path):
+def test_an_invalid_file_is_refused_with_its_message(path: Path):
     with pytest.raises(spec.SpecError) as refused:
         spec.load_files([path])
     (problem,) = refused.value.problems
@@ -59,12 +60,12 @@ def test_bad_file_is_refused_with_its_words(path: Path):
 
 @pytest.mark.req("K1.corpus", level="validated", on="jsonschema")
 @pytest.mark.parametrize("path", INVALID, ids=lambda path: path.stem)
-def test_schema_refuses_what_it_can_express(path: Path):
+def test_the_schema_refuses_what_it_can_express(path: Path):
     assert schema_accepts(path) == (judge(path) in UNSEEN_BY_SCHEMA)
 
 
 @pytest.mark.parametrize("path", VALID, ids=lambda path: path.stem)
-def test_file_survives_a_round_trip(path: Path):
+def test_a_file_survives_a_round_trip(path: Path):
     loaded = spec.load_files([path])
     (written,) = loaded.models + loaded.gateways + loaded.tenants
     text = json.dumps(written.model_dump(mode="json", by_alias=True, exclude_unset=True))

@@ -1,4 +1,4 @@
-"""Whatever is given, the loader answers with objects or with SpecError, and every position lies inside the file."""
+"""For every input, the loader returns documents or raises SpecError, and every position lies inside the file."""
 
 import json
 from pathlib import Path

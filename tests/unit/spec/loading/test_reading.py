@@ -1,4 +1,4 @@
-"""Files in, objects out: positions, many documents, many problems, unreadable files."""
+"""Loading files: positions, several documents, several problems, and unreadable files."""
 
 import time
 from pathlib import Path
@@ -16,7 +16,7 @@ def problems_of(text: str) -> list[str]:
     return [f"{problem.place} {problem.where}: {problem.message}" for problem in refused.value.problems]
 
 
-def test_problem_reads_as_file_line_column_path_message_and_hint():
+def test_a_problem_shows_file_line_column_path_message_and_hint():
     with pytest.raises(spec.SpecError) as refused:
         spec.load_text(HEAD + "  replica: 2\n", "dir/f.yaml")
     assert str(refused.value) == (
@@ -42,7 +42,7 @@ def test_documents_of_one_file_are_all_read_and_all_checked():
     ]
 
 
-def test_broken_rule_is_listed_beside_broken_fields():
+def test_a_broken_rule_is_listed_beside_invalid_fields():
     assert problems_of(HEAD + "  hardware: {gpu: none, gpuCount: two}\n") == [
         "f.yaml:6:19 spec.hardware.gpu: gpuCount and gpuMemory have no effect with gpu: none",
         "f.yaml:6:35 spec.hardware.gpuCount: `two` is not a whole number",
@@ -71,7 +71,7 @@ def test_broken_rule_is_listed_beside_broken_fields():
         pytest.param("[" * 100, "f.yaml:1:33 ", id="too deep"),
     ],
 )
-def test_text_that_is_no_file_of_ours_is_refused_with_position(text: str, expected: str):
+def test_text_that_is_no_document_is_refused_with_its_position(text: str, expected: str):
     assert any(line.startswith(expected) for line in problems_of(text))
 
 
@@ -96,13 +96,13 @@ def test_utf8_with_byte_order_mark_and_crlf_is_read():
         pytest.param(b"#" * (4 * 2**20 + 1), "is too large (4.0 MiB)", id="too large"),
     ],
 )
-def test_bytes_that_are_no_text_are_refused(data: bytes, message: str):
+def test_bytes_that_are_not_text_are_refused(data: bytes, message: str):
     with pytest.raises(spec.SpecError) as refused:
         spec.load_bytes(data)
     assert refused.value.problems[0].message == message
 
 
-def test_unreadable_files_are_all_named(tmp_path: Path):
+def test_every_unreadable_file_is_listed(tmp_path: Path):
     (tmp_path / "model.yaml").write_text(HEAD)
     with pytest.raises(spec.SpecError) as refused:
         spec.load_files([tmp_path / "modle.yaml", tmp_path])
@@ -110,7 +110,7 @@ def test_unreadable_files_are_all_named(tmp_path: Path):
     assert found == {"no such file": f"did you mean {tmp_path / 'model.yaml'}?", "is a folder": "name the files in it"}
 
 
-def test_one_name_twice_is_refused_across_files(tmp_path: Path):
+def test_two_files_cannot_declare_the_same_name(tmp_path: Path):
     for name in ("a.yaml", "b.yaml"):
         (tmp_path / name).write_text(HEAD)
     with pytest.raises(spec.SpecError) as refused:
@@ -127,13 +127,13 @@ def test_one_name_twice_is_refused_across_files(tmp_path: Path):
         pytest.param("engine: {adapters: [{name: m, source: hf://o/a}]}", id="adapter"),
     ],
 )
-def test_two_models_cannot_answer_to_one_name(other: str):
+def test_two_models_cannot_have_one_name_for_clients(other: str):
     found = problems_of(f"{HEAD}---\n{HEAD.replace('name: m', 'name: other')}  {other}\n")
     assert len(found) == 1
     assert "the name `m` is taken by the model `m`, at f.yaml:3:18" in found[0]
 
 
-def test_place_of_a_field_that_was_left_out_is_the_nearest_above():
+def test_a_missing_field_has_the_position_of_the_nearest_field_above():
     loaded = spec.load_text(HEAD + "  engine:\n    dtype: auto\n", "f.yaml")
     model = loaded.models[0]
     assert str(loaded.place(model, ("spec", "engine", "dtype"))) == "f.yaml:7:12"
@@ -143,7 +143,7 @@ def test_place_of_a_field_that_was_left_out_is_the_nearest_above():
     )
 
 
-def test_secret_is_refused_wherever_it_stands_and_never_shown():
+def test_a_secret_is_refused_in_every_position_and_never_shown():
     token = "hf_" + "AbCdEfGhIjKlMnOpQrStUvWx"
     text = HEAD + f"  {token}: 1\n  servedName: {token}\n  aliases: ['{token}']\n  engine: {{dtype: {token}}}\n"
     with pytest.raises(spec.SpecError) as refused:

@@ -1,4 +1,4 @@
-"""Unquoted words mean what kubectl (Go's YAML) reads."""
+"""Unquoted scalars have the same value as in kubectl, which uses Go's YAML library."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The generated schemas: complete, described, closed, and structural in Kubernetes' sense."""
+"""The generated schemas are complete, described, closed, and structural as Kubernetes requires."""
 
 import re
 import subprocess
@@ -13,7 +13,7 @@ from pydantic import BaseModel
 
 from remuda.spec.documents.fields import bare_type, field_docs, walk_fields
 from remuda.spec.schemas.crd import crd
-from remuda.spec.schemas.json_schema import SHAPES, json_schema
+from remuda.spec.schemas.json_schema import SHAPES, json_schema, write_value
 
 ROOT = Path(__file__).parents[4]
 KINDS = list(SHAPES)
@@ -55,8 +55,8 @@ def test_every_field_has_a_sentence(kind: str):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_text_does_not_turn_into_numbers_or_truth(kind: str):
-    """`replicas: "2"` and `chunkedPrefill: 1` must fail as they fail in the cluster."""
+def test_text_is_not_converted_to_numbers_or_booleans(kind: str):
+    """`replicas: "2"` and `chunkedPrefill: 1` must fail here because they fail in a cluster."""
     for field in walk_fields(SHAPES[kind]):
         if bare_type(field.info.annotation) in {int, float, bool}:
             assert "Strict" in str(field.info.metadata) + str(field.info.annotation), field.path
@@ -94,7 +94,7 @@ def test_crd_is_structural_and_bounded(kind: str):
 
 
 def check_bounds(path: str, node: dict[str, Any]) -> None:
-    """What has no bound makes the API server's estimate of a rule's cost explode."""
+    """A schema without bounds exceeds the cost that the API server allows for CEL rules."""
     if node.get("type") == "array":
         assert node["maxItems"] <= 256, path
     if "additionalProperties" in node:
@@ -104,7 +104,7 @@ def check_bounds(path: str, node: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_every_rule_has_words_for_people(kind: str):
+def test_every_rule_has_a_message(kind: str):
     (version,) = crd(kind)["spec"]["versions"]
     for path, node in nodes(version["schema"]["openAPIV3Schema"]):
         for rule in node.get("x-kubernetes-validations", ()):
@@ -114,7 +114,7 @@ def test_every_rule_has_words_for_people(kind: str):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_patterns_mean_the_same_in_python_and_go(kind: str):
-    """Go's expressions have no look-around, no back references, and repeat at most 1000 times."""
+    """Go's regular expressions have no look-around and no back references, and repeat at most 1000 times."""
     for path, node in nodes(json_schema(kind)):
         pattern = node.get("pattern", "")
         assert not re.search(r"\(\?|\\[1-9]|\\d|\\w|\\s", pattern), path
@@ -122,7 +122,7 @@ def test_patterns_mean_the_same_in_python_and_go(kind: str):
         assert not pattern or (pattern.startswith("^") and pattern.endswith("$")), path
 
 
-def test_defaults_are_real_defaults():
+def test_the_schema_states_the_defaults():
     schema = json_schema("Model")
     engine = schema["properties"]["spec"]["properties"]["engine"]["properties"]
     assert engine["maxNumSeqs"]["default"] == 256
@@ -136,3 +136,15 @@ def test_shapes_are_frozen():
             assert issubclass(field.owner, BaseModel)
             assert field.owner.model_config["frozen"] is True
             assert field.owner.model_config["extra"] == "forbid"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_cel_has_the_defaults_of_the_fields(kind: str):
+    """A CEL rule cannot read defaults, so it repeats them: `has(self.max) ? self.max : 10`."""
+    shapes = {SHAPES[kind], *(field.owner for field in walk_fields(SHAPES[kind]))}
+    for shape in shapes:
+        fields = {info.alias or name: info for name, info in shape.model_fields.items()}
+        for rule in shape.rules:
+            for name, literal in re.findall(r"has\(self\.(\w+)\) \? self\.\1 : ([^ )]+)", rule.cel):
+                default = write_value(fields[name].get_default(call_default_factory=True))
+                assert literal.strip("'") == str(default), (shape.__name__, name)
