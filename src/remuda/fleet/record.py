@@ -7,6 +7,7 @@ process and where. Stored data is read leniently: a record that cannot be read c
 import contextlib
 import json
 import os
+import signal
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
@@ -24,6 +25,7 @@ LOCK_NAME = "fleet.lock"
 SOCKET_NAME = "fleet.sock"
 ORPHAN_GRACE_S = 5.0  # signals at a parent's death take milliseconds, on a loaded machine longer
 KILL_S = 10.0  # how long the kernel may take to end a killed process, which may be in the middle of disk I/O
+GONE_S = 10.0  # a fleet that has sent its last event only has to exit
 _POLL_S = 0.05
 
 
@@ -116,6 +118,32 @@ def _wait_for_exits(processes: Iterable[ProcessId], limit_s: float) -> list[Proc
     while (alive := [process for process in processes if is_alive(process)]) and time.monotonic() < deadline_at:
         time.sleep(_POLL_S)
     return alive
+
+
+def kill_fleet(record: FleetRecord) -> None:
+    """Kill a fleet that does not respond, and its children."""
+    if is_alive(record.process):
+        os.kill(record.pid, signal.SIGKILL)
+    for child in record.children.values():  # engines end with their parent, but the gateway would drain first
+        stop_group(child)
+
+
+def wait_until_gone(folder: Path, record: FleetRecord | None) -> None:
+    """Wait until the fleet has released its home and all of its processes have ended. Raises FleetError."""
+    processes = [record.process, *record.children.values()] if record else []
+    deadline_at = time.monotonic() + GONE_S
+    while is_claimed(folder) or any(is_alive(process) for process in processes):
+        if time.monotonic() > deadline_at:
+            raise FleetError("the fleet has not ended yet", "`remuda down --cut` kills it")
+        time.sleep(_POLL_S)
+
+
+def check_unclaimed(folder: Path, path: str) -> None:
+    """Refuse the removal of something while a fleet runs, because the fleet may restart an engine from it."""
+    if is_claimed(folder):
+        raise FleetError(
+            f"a fleet runs on this machine and starts engines from {path}", "stop the fleet with `remuda down` first"
+        )
 
 
 def is_claimed(folder: Path) -> bool:

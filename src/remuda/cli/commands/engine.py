@@ -1,20 +1,16 @@
 """`remuda engine` installs, lists and removes the environments that vLLM runs in."""
 
-import contextlib
-import signal
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import click
 
 from remuda.cli import output
+from remuda.cli.signals import exit_on_signals
 
 if TYPE_CHECKING:
-    from types import FrameType
-
     from remuda.engine.install.inventory import Environment
-    from remuda.machine.home import Home
 
 HEADERS = ("NAME", "VLLM", "BUILD", "PYTHON", "SIZE", "STATE")
 _STYLES = {"current": "green", "superseded": "yellow", "broken": "red"}
@@ -65,7 +61,7 @@ def install(version: str | None, variant: str, repair: bool) -> None:
     step = StepReporter("engine", f"vLLM {wanted}", view.show)
     chosen = None if variant == "auto" else variant
     try:
-        with _exit_on_signals():
+        with exit_on_signals():
             found = install_engine(home, wanted, chosen, step.report, repair=repair)
         step.finish(f"installed ({found.variant}, {format_size(found.size_bytes)})")
     finally:
@@ -107,16 +103,23 @@ def remove(names: tuple[str, ...], superseded: bool, yes: bool) -> None:
     needs --yes. It never removes an environment that an engine runs from or that a running fleet may start one from.
     """
     from remuda.engine.install.installation import measure_bytes
-    from remuda.engine.install.inventory import check_unused, list_environments, remove_environment
+    from remuda.engine.install.inventory import (
+        check_unused,
+        list_environments,
+        remove_environment,
+        select_environments,
+    )
+    from remuda.fleet.record import check_unclaimed
     from remuda.machine.home import Home
 
     if superseded == bool(names):
         raise click.UsageError("give either NAME, `all` or --superseded")
     home = Home.from_environment()
-    chosen = choose(list_environments(home), names)
+    chosen = select_environments(list_environments(home), names)
     for environment in chosen:
         check_unused(environment)
-    _check_no_fleet(home, chosen)
+        if environment.is_current:
+            check_unclaimed(home.state, environment.name)
     if not chosen:
         click.echo("nothing to remove", err=True)
         return
@@ -128,35 +131,6 @@ def remove(names: tuple[str, ...], superseded: bool, yes: bool) -> None:
         click.echo(f"removed {environment.path} ({format_size(environment.size_bytes)})")
     if kept_bytes:
         click.echo(f"uv's cache still holds {format_size(kept_bytes)} of it; `uv cache clean` deletes that", err=True)
-
-
-def _check_no_fleet(home: "Home", chosen: "Sequence[Environment]") -> None:
-    """Refuse while a fleet runs, because it may restart an engine although none runs from the environment now."""
-    from remuda.engine.errors import InstallError
-    from remuda.fleet.record import is_claimed
-
-    current = [environment.name for environment in chosen if environment.is_current]
-    if current and is_claimed(home.state):
-        raise InstallError(
-            f"a fleet runs on this machine and starts engines from {current[0]}",
-            "stop the fleet with `remuda down` first",
-        )
-
-
-def choose(found: "Sequence[Environment]", names: Sequence[str]) -> "list[Environment]":
-    """The environments with these names; all of them for `all`; those this Remuda does not use for no name."""
-    from remuda.engine.errors import InstallError
-
-    if not names:
-        return [environment for environment in found if not environment.is_current]
-    if tuple(names) == ("all",):
-        return list(found)
-    by_name = {environment.name: environment for environment in found}
-    for name in names:
-        if name not in by_name:
-            known = ", ".join(by_name) or "none is installed"
-            raise InstallError(f"there is no engine environment {name!r}", f"installed: {known}")
-    return [by_name[name] for name in dict.fromkeys(names)]
 
 
 def _confirm(chosen: "Sequence[Environment]", *, yes: bool) -> None:
@@ -174,26 +148,6 @@ def _print_unused(found: "Sequence[Environment]") -> None:
 
     if unused := describe_unused(found):
         click.echo(unused, err=True)
-
-
-@contextlib.contextmanager
-def _exit_on_signals() -> Iterator[None]:
-    """Let SIGTERM and SIGHUP raise SystemExit, so that the installer is ended and an incomplete environment deleted."""
-
-    def leave(number: int, _frame: "FrameType | None") -> None:
-        for other in before:  # a second signal must not interrupt the deletion, which can take seconds
-            signal.signal(other, signal.SIG_IGN)
-        raise SystemExit(128 + number)
-
-    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
-    for number, handler in before.items():
-        if handler is not signal.SIG_IGN:  # under nohup, SIGHUP stays ignored
-            signal.signal(number, leave)
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def describe(environment: "Environment") -> dict[str, object]:

@@ -1,7 +1,5 @@
 """`remuda up` plans a fleet from model files, shows the plan, and runs it in this process or in the background."""
 
-import contextlib
-import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,10 +8,9 @@ import click
 
 from remuda.cli import output, progress
 from remuda.cli.parameters import PORT
+from remuda.cli.signals import hold_ctrl_c
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
     from remuda.fleet.plan import FleetPlan
     from remuda.machine.home import Home
 
@@ -76,7 +73,7 @@ def _launch(files: tuple[Path, ...], port: int | None, home: "Home") -> int:
     from remuda.fleet import detach
     from remuda.fleet.plan import LAPTOP_FILE
 
-    with progress.open_view() as view, _ctrl_c_held() as let_go:
+    with progress.open_view() as view, hold_ctrl_c() as let_go:
         launch = detach.launch(files or (LAPTOP_FILE,), port, home)
         try:
             let_go()
@@ -88,24 +85,3 @@ def _launch(files: tuple[Path, ...], port: int | None, home: "Home") -> int:
             return EXIT_INTERRUPTED
     click.echo("Serving in the background. See `remuda status` and `remuda logs -f`; `remuda down` stops it.", err=True)
     return 0
-
-
-@contextlib.contextmanager
-def _ctrl_c_held() -> "Iterator[Callable[[], None]]":
-    """Hold a Ctrl-C back until the yielded function is called.
-
-    In between, a fleet starts in the background. A Ctrl-C must then reach it, or it would keep running.
-    """
-    before = signal.getsignal(signal.SIGINT)
-    held: list[int] = []
-
-    def let_go() -> None:
-        signal.signal(signal.SIGINT, before)
-        if held:
-            signal.raise_signal(signal.SIGINT)
-
-    signal.signal(signal.SIGINT, lambda number, _frame: held.append(number))
-    try:
-        yield let_go
-    finally:
-        signal.signal(signal.SIGINT, before)

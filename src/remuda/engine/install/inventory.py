@@ -10,7 +10,7 @@ Python. Does not build anything. Called by cli and fleet.
 """
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -86,6 +86,20 @@ def describe_unused(found: Iterable[Environment]) -> str:
     if len(sizes) == 1:
         return f"1 engine that is no longer used takes {gigabytes}; `remuda engine remove --superseded` deletes it"
     return f"{len(sizes)} engines no longer used take {gigabytes}; `remuda engine remove --superseded` deletes them"
+
+
+def select_environments(found: Sequence[Environment], names: Sequence[str]) -> list[Environment]:
+    """The environments with these names; all of them for `all`; those this Remuda does not use for no name."""
+    if not names:
+        return [environment for environment in found if not environment.is_current]
+    if tuple(names) == ("all",):
+        return list(found)
+    by_name = {environment.name: environment for environment in found}
+    for name in names:
+        if name not in by_name:
+            known = ", ".join(by_name) or "none is installed"
+            raise InstallError(f"there is no engine environment {name!r}", f"installed: {known}")
+    return [by_name[name] for name in dict.fromkeys(names)]
 
 
 def check_unused(environment: Environment) -> None:

@@ -14,9 +14,11 @@ from click.testing import CliRunner, Result
 from remuda.cli import output
 from remuda.cli.commands import engine
 from remuda.cli.main import run_command
+from remuda.cli.signals import exit_on_signals
 from remuda.engine.errors import InstallError
 from remuda.engine.install.installation import environment_path, python_version, write_marker
 from remuda.fleet import record
+from remuda.fleet.errors import FleetError
 from remuda.machine import processes
 from remuda.machine.home import Home
 
@@ -138,7 +140,7 @@ def test_an_environment_that_a_fleet_may_use_stays_while_no_engine_runs(home: Ho
     with record.claim_home(home.state):
         refused = run("remove", newer.name, "--yes")
         assert run("remove", "--superseded", "--yes").exit_code == 0
-    assert isinstance(refused.exception, InstallError)
+    assert isinstance(refused.exception, FleetError)
     assert refused.exception.message == f"a fleet runs on this machine and starts engines from {newer.name}"
     assert (older.exists(), newer.exists()) == (False, True)
 
@@ -184,7 +186,7 @@ def test_a_second_signal_of_another_kind_does_not_interrupt_the_deletion(numbers
             signal.raise_signal(numbers[1])
             cleared_up.append(True)
 
-    with pytest.raises(SystemExit) as ended, engine._exit_on_signals():
+    with pytest.raises(SystemExit) as ended, exit_on_signals():
         install()
     assert (ended.value.code, cleared_up) == (128 + numbers[0], [True])
     assert [signal.getsignal(number) for number in numbers] == before

@@ -1,11 +1,10 @@
-"""`remuda down --cut` kills a fleet that does not respond."""
+"""A fleet that does not respond is killed with its children."""
 
 import contextlib
 import subprocess
 import time
 
-from remuda.cli.commands import down
-from remuda.fleet.record import FleetRecord
+from remuda.fleet.record import FleetRecord, kill_fleet
 from remuda.machine.processes import ProcessId, fetch_process_id
 
 
@@ -23,5 +22,5 @@ def test_the_gateway_is_killed_with_the_supervisor_and_does_not_drain() -> None:
             started.callback(process.wait)
             started.callback(process.kill)
         record = FleetRecord(mine.pid, mine.start_ticks, "", (), time.time(), {"gateway": child})
-        down._kill(record)
+        kill_fleet(record)
         assert (supervisor.wait(10), gateway.wait(10)) == (-9, -9)
