@@ -30,19 +30,27 @@ _USAGE_MARK: Final = b'"usage":{'
 _CHUNK: Final = b"%x\r\n%b\r\n"
 _RECENT: Final = 4
 """Reads kept until the end: what an engine says of its end, and the usage, stand there and are looked for once."""
+_NO_CHOICES: Final = b'"choices":[]'
+"""In the event that states the usage of a stream of OpenAI's API. Inside a JSON string its quotes would be escaped."""
 _FAILED_HOP: Final = b"x-remuda-hop: engine\r\n"
 _BODILESS: Final = frozenset({204, 304})
 _LAST_CHUNK: Final = b"0\r\n\r\n"
 
 
-async def relay(exchange: Exchange, record: Record, attempt: Attempt, idle_timeout_s: float) -> str:
-    """Relay the whole answer; why it broke off, or nothing. Closes the attempt."""
+async def relay(
+    exchange: Exchange, record: Record, attempt: Attempt, idle_timeout_s: float, *, cut_usage: bool = False
+) -> str:
+    """Relay the whole answer; why it broke off, or nothing. Closes the attempt.
+
+    cut_usage    the gateway asked for the event that states the usage, and the client did not: it is read and cut out
+    """
     upstream = attempt.upstream
     try:
         if upstream.complete and not upstream.head.streams:
             write_whole(exchange, record, upstream)
             return ""
         stream = Relay(exchange, record, upstream, dialect_of(record.route_name))
+        stream.cut_usage = cut_usage
         await stream.run(idle_timeout_s)
         return stream.trouble
     finally:
@@ -112,6 +120,12 @@ class Relay(Taker):
     events = 0
     tail = b""
     """An event that has begun and not ended."""
+    cut_usage = False
+    """Cut out the event that states the usage, because only the gateway asked for it."""
+    hold_last = False
+    """Send an event only when the next one is here, so that the last one can be judged before the client has it."""
+    held = b""
+    """The event that is held back."""
 
     def __init__(self, exchange: Exchange, record: Record, upstream: Upstream, dialect: Dialect) -> None:
         self.exchange = exchange
@@ -169,6 +183,33 @@ class Relay(Taker):
         self.tail = payload[end:]
         return payload[:end]
 
+    def _cut_usage(self, events: bytes) -> bytes:
+        """These events without the one that states the usage, which is noted. It has no choices, and nothing else."""
+        at = events.find(_NO_CHOICES)
+        start = events.rfind(b"\n\n", 0, at)
+        start = 0 if start < 0 else start + 2
+        end = events.find(b"\n\n", at)
+        end = len(events) if end < 0 else end + 2
+        usage = read_usage(events[start:end])
+        if usage is None:
+            return events
+        self.record.prompt_tokens, self.record.generated_tokens = usage
+        return events[:start] + events[end:]
+
+    def _hold_last(self, events: bytes) -> bytes:
+        """Everything but the last of these events, which takes the place of the one that was held back before."""
+        events = self.held + events
+        last = events.rfind(b"\n\n", 0, len(events) - 2)
+        last = 0 if last < 0 else last + 2
+        self.held = events[last:]
+        return events[:last]
+
+    def _release(self) -> None:
+        """Send what was held back: the answer has ended well."""
+        held, self.held = self.held, b""
+        if held:
+            self.write(self._count(held))
+
     # ---- from the engine
 
     def take(self, payload: bytes) -> None:
@@ -181,9 +222,18 @@ class Relay(Taker):
         if self.streams:
             if self.tail or payload[-2:] != b"\n\n":
                 payload = self._cut_event(payload)
-            self.events += payload.count(b"\n\n")
+            if self.cut_usage and payload.find(_NO_CHOICES) >= 0:
+                payload = self._cut_usage(payload)
+            if self.hold_last:
+                payload = self._hold_last(payload)
+        return self._count(payload)
+
+    def _count(self, payload: bytes) -> bytes:
+        """These bytes as they go out: counted and framed."""
         if not payload:
             return b""
+        if self.streams:
+            self.events += payload.count(b"\n\n")
         self.recent.append(payload)
         size = len(payload)
         self.bytes += size
@@ -191,7 +241,7 @@ class Relay(Taker):
 
     def take_chunk(self, chunk: bytes, start: int) -> None:
         """Byte for byte what `take` would make of it, without framing it anew."""
-        if self.tail:
+        if self.tail or self.hold_last or (self.cut_usage and chunk.find(_NO_CHOICES) >= 0):
             self.take(chunk[start:-2])
             return
         self.events += chunk.count(b"\n\n", start)
@@ -200,6 +250,7 @@ class Relay(Taker):
         self.write(chunk)
 
     def end(self) -> None:
+        self._release()
         if self.tail:
             self.write(_CHUNK % (len(self.tail), self.tail) if self.chunked else self.tail)
         if self.chunked:
@@ -209,6 +260,8 @@ class Relay(Taker):
     def broken(self, detail: str) -> None:
         """A stream is told so as its last event; anything else is cut short."""
         self.trouble = detail
+        if not markers.is_interrupted(self.held, self.streams):
+            self._release()
         exchange = self.exchange
         if self.streams and (self.chunked or exchange.head.minor == 0):
             body = problems.stream_broken(detail).body(exchange.request_id.decode(), self.dialect)
