@@ -44,10 +44,12 @@ COMPILED = (
             "serving/live_engine",
             "serving/live_model",
             "serving/relay",
+            "serving/side",
             "upstream/connection",
             "upstream/head",
             "upstream/pool",
             "upstream/request",
+            "upstream/taker",
             "upstream/trace",
         )
     ),

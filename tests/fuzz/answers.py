@@ -20,7 +20,8 @@ from tests.fuzz import mutations
 from tests.fuzz.corpus.answers import ANSWERS, chunk
 from tests.fuzz.running import Reading, RuleBrokenError, Target, cut
 
-from remuda.gateway.upstream.connection import AttemptFailed, Owner, Taker, Upstream
+from remuda.gateway.upstream.connection import Owner, Upstream
+from remuda.gateway.upstream.taker import AttemptFailed, Taker
 
 LINES = re.compile(rb"(?:[!#$%&'*+.^_`|~0-9a-z-]+: [^\r\n\0]*\r\n)*\Z")
 NOT_FOR_CLIENTS = re.compile(

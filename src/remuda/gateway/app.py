@@ -16,7 +16,7 @@ from remuda.gateway.access.keys import KeyRing
 from remuda.gateway.access.tenant_store import HOW_TO_OPEN, NO_KEYS
 from remuda.gateway.deadlines import Sweeper, Timed
 from remuda.gateway.errors import GatewayError
-from remuda.gateway.flow import Flow
+from remuda.gateway.flow import Flow, Parts
 from remuda.gateway.http.clients import Clients
 from remuda.gateway.http.listener import Listener, raise_file_limit
 from remuda.gateway.record.access_lines import AccessLines
@@ -25,9 +25,10 @@ from remuda.gateway.record.log_writer import LogWriter
 from remuda.gateway.serving.directory import Directory
 from remuda.gateway.serving.forward import Forwarder
 from remuda.gateway.serving.generate import Generator
-from remuda.gateway.serving.hang_watch import HangWatch
-from remuda.gateway.serving.health import HealthChecker
 from remuda.gateway.serving.pages import Pages, Sources
+from remuda.gateway.serving.side import Sides
+from remuda.gateway.serving.watch.hangs import HangWatch
+from remuda.gateway.serving.watch.health import HealthChecker
 from remuda.gateway.settings import GatewaySettings, check_exposure, is_loopback, wants_keys
 from remuda.gateway.table import KeyRecord, Table, Waiting, resolve_key_models
 from remuda.observe.figures import FigureBoard
@@ -71,7 +72,10 @@ class Gateway:
         self.identifier.keys_wanted = settings.auth.mode == "keys"
         self._keys: list[KeyRecord] = []
         forwarder = Forwarder(settings, self.directory, self.ledger)
-        flow = Flow(settings, self.admission, self.identifier, self.directory, forwarder, self.ledger)
+        self._sides = Sides(settings)
+        flow = Flow(
+            Parts(settings, self.identifier, self.admission, self.directory, forwarder, self._sides, self.ledger)
+        )
         self.clients = Clients(settings, flow)
         generator = Generator(settings, self.directory, forwarder, self.ledger)
         self.board = FigureBoard() if board is None else board
@@ -97,6 +101,7 @@ class Gateway:
             self.directory.explain(change.models)
             return
         self._apply_keys(change)
+        self.identifier.take_sides(change.sides)
         self.directory.apply(change)
 
     def _apply_keys(self, table: Table) -> None:
@@ -109,7 +114,7 @@ class Gateway:
         if self.directory.loaded and keys == self._keys and identifier.keys_wanted == asked_before:
             return
         self._keys = keys
-        identifier.ring = KeyRing(keys)  # heads that were checked against the old ring are checked again
+        identifier.take_keys(KeyRing(keys))
         if identifier.keys_wanted and not keys:
             _log.warning("%s (hint: %s)", NO_KEYS, HOW_TO_OPEN)
 
@@ -162,6 +167,8 @@ class Gateway:
         yield self.clients.links
         for engine in self.directory.connected():
             yield engine.pool.connections
+        for pool in self._sides.pools():
+            yield pool.connections
 
 
 class Observer(Protocol):

@@ -7,6 +7,7 @@ callbacks themselves (`waiting`): a step that does not wait costs a call.
 
 import logging
 from collections.abc import Coroutine
+from dataclasses import dataclass
 from typing import Any
 
 from remuda.gateway.access.admission import Admission
@@ -27,31 +28,40 @@ from remuda.gateway.serving.directory import Directory
 from remuda.gateway.serving.forward import Forwarder, Request
 from remuda.gateway.serving.pages import Pages
 from remuda.gateway.serving.relay import relay
+from remuda.gateway.serving.side import Sides
 from remuda.gateway.settings import GatewaySettings
+from remuda.gateway.table import Side
 from remuda.gateway.waiting import next_turn
 from remuda.policy.outcome import Outcome
 
 _log = logging.getLogger("remuda.gateway")
 
 
+@dataclass(frozen=True)
+class Parts:
+    """What the steps of a request use."""
+
+    settings: GatewaySettings
+    identifier: Identifier
+    admission: Admission
+    directory: Directory
+    forwarder: Forwarder
+    sides: Sides
+    ledger: Ledger
+
+
 class Flow(Handler):
     """Serves requests with what it is given."""
 
-    def __init__(
-        self,
-        settings: GatewaySettings,
-        admission: Admission,
-        identifier: Identifier,
-        directory: Directory,
-        forwarder: Forwarder,
-        ledger: Ledger,
-    ) -> None:
+    def __init__(self, parts: Parts) -> None:
+        settings = parts.settings
         self._settings = settings
-        self._admission = admission
-        self._identifier = identifier
-        self._directory = directory
-        self._forwarder = forwarder
-        self._ledger = ledger
+        self._identifier = parts.identifier
+        self._admission = parts.admission
+        self._directory = parts.directory
+        self._forwarder = parts.forwarder
+        self._sides = parts.sides
+        self._ledger = parts.ledger
         self._rules = FieldRules(settings.client_fields.allow, settings.client_fields.deny)
         self._cors = Cors(settings.cors.origins)
         self.pages: Pages | None = None
@@ -72,6 +82,8 @@ class Flow(Handler):
             if isinstance(route, Page):
                 assert self.pages is not None
                 outcome = await self.pages.answer(route, exchange, record, caller)
+            elif isinstance(route, Side):
+                outcome = await self._sides.answer(exchange, record, route)
             else:
                 limit = self._settings.limits.body_bytes
                 body = exchange.take_body(limit)

@@ -81,10 +81,24 @@ class Split(msgspec.Struct, frozen=True):
     """(name of a model, weight): a model gets its weight's share of the sum."""
 
 
+class Side(msgspec.Struct, frozen=True):
+    """A path that a process beside the gateway serves: whatever can block, and so does not belong on the data path."""
+
+    name: str
+    """The label in metrics and logs."""
+    path: str
+    """`/v1/files`: this path and everything below it, with any method."""
+    socket: str
+    """The Unix socket that the process listens on."""
+    body_bytes: int = 1 << 30
+    """Largest request body. It is passed on as it comes, so it takes no memory here."""
+
+
 class Table(msgspec.Struct, frozen=True, omit_defaults=True):
     models: tuple[ModelRoute, ...] = ()
     keys: tuple[KeyRecord, ...] = ()
     splits: tuple[Split, ...] = ()
+    sides: tuple[Side, ...] = ()
     keys_wanted: bool = False
     """Ask for keys although there may be none: there is a tenant without keys, or the last key was revoked."""
 

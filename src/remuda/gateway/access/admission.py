@@ -9,6 +9,7 @@ from remuda.gateway.api import problems, routes
 from remuda.gateway.api.problems import Refused
 from remuda.gateway.api.routes import Page
 from remuda.gateway.http.exchange import Exchange
+from remuda.gateway.table import Side
 from remuda.vllm.routes import Route
 
 PROBES: Final = frozenset({routes.HEALTH, routes.READY, routes.MODEL_READY, routes.METRICS})
@@ -26,7 +27,7 @@ class Admission:
         self.closed = False
         """The gateway drains and takes no new requests."""
 
-    def admit(self, exchange: Exchange, route: Route | Page) -> None:
+    def admit(self, exchange: Exchange, route: Route | Page | Side) -> None:
         """Refuses what cannot be served now. `in_flight` counts this request already."""
         if self.closed:
             if route not in _WHILE_DRAINING:

@@ -17,20 +17,21 @@ from remuda.gateway.api.routes import Page, resolve_route
 from remuda.gateway.http.exchange import Exchange
 from remuda.gateway.http.head import RequestHead
 from remuda.gateway.record.record import Record
+from remuda.gateway.table import Side
 from remuda.vllm.routes import Route
 
 
 class Identity:
     """What was found out about one head: the route it asks for and who sends it. Not changed afterwards."""
 
-    __slots__ = ("caller", "checked_at", "ring", "route", "tenant")
+    __slots__ = ("caller", "checked_at", "epoch", "route", "tenant")
 
-    def __init__(self, route: Route | Page, caller: Principal, ring: KeyRing, checked_at: float) -> None:
+    def __init__(self, route: Route | Page | Side, caller: Principal, epoch: object, checked_at: float) -> None:
         self.route = route
         self.caller = caller
         self.tenant = caller.tenant if caller is not ANONYMOUS and caller is not STRANGER else ""
         """The tenant that logs show and limits are counted for; empty for callers without a key."""
-        self.ring = ring
+        self.epoch = epoch
         self.checked_at = checked_at
 
 
@@ -39,6 +40,9 @@ class Identifier:
 
     def __init__(self, *, metrics_open: bool, own_host_only: bool, origins: Collection[str]) -> None:
         self.ring = KeyRing(())
+        self._sides: tuple[Side, ...] = ()
+        self._epoch = object()
+        """Replaced with the keys or the routes: what was found out about a head before counts no longer."""
         self.keys_wanted = False
         """Once keys were asked for, they are asked for: revoking the last one does not open the gateway."""
         self.reuse_s = 1.0
@@ -52,12 +56,23 @@ class Identifier:
         self.refused_keys: dict[str, int] = {}
         """Reason → keys that were refused for it."""
 
+    def take_keys(self, ring: KeyRing) -> None:
+        """The keys that are valid from now on."""
+        self.ring = ring
+        self._epoch = object()
+
+    def take_sides(self, sides: tuple[Side, ...]) -> None:
+        """The paths that processes beside the gateway serve from now on."""
+        if sides != self._sides:
+            self._sides = sides
+            self._epoch = object()
+
     def identify(self, exchange: Exchange, record: Record) -> Identity:
         """The route and the caller. Refused when there is no such route, or the caller may not come in."""
         identity = exchange.head.identity
         if (
             not isinstance(identity, Identity)
-            or identity.ring is not self.ring
+            or identity.epoch is not self._epoch
             or exchange.started_at - identity.checked_at > self.reuse_s
         ):
             identity = self._find_out(exchange, record)
@@ -68,13 +83,21 @@ class Identifier:
 
     def _find_out(self, exchange: Exchange, record: Record) -> Identity:
         head = exchange.head
-        route = resolve_route(head.method, head.path)
+        route = self._find_side(head.path) or resolve_route(head.method, head.path)
         record.route_name = route.name
         caller = self._identify_caller(exchange, route)
-        identity = head.identity = Identity(route, caller, self.ring, exchange.started_at)
+        identity = head.identity = Identity(route, caller, self._epoch, exchange.started_at)
         return identity
 
-    def _identify_caller(self, exchange: Exchange, route: Route | Page) -> Principal:
+    def _find_side(self, path: bytes) -> Side | None:
+        """The process beside the gateway that serves this path."""
+        for side in self._sides:
+            own = side.path.encode()
+            if path == own or path.startswith(own + b"/"):
+                return side
+        return None
+
+    def _identify_caller(self, exchange: Exchange, route: Route | Page | Side) -> Principal:
         if not self.keys_wanted:
             self._check_browser(exchange.head, route)
             return ANONYMOUS
@@ -98,7 +121,7 @@ class Identifier:
             return problems.TOO_MANY_WRONG_KEYS
         return explain_refused_key(refusal, any_keys=len(self.ring) > 0)
 
-    def _check_browser(self, head: RequestHead, route: Route | Page) -> None:
+    def _check_browser(self, head: RequestHead, route: Route | Page | Side) -> None:
         """A gateway without keys serves no foreign web page; see `browsers`."""
         if self._own_host_only and head.host is not None and not is_loopback_host(head.host):
             raise Refused(problems.foreign_host(head.host))

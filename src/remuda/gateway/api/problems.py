@@ -172,6 +172,10 @@ class Code(enum.StrEnum):
         "engine_timeout", 504, "server_error", Hop.ENGINE, Outcome.UPSTREAM_TIMEOUT,
         "The engine did not begin to answer in time.",
     )  # fmt: skip
+    SIDE_FAILED = (
+        "side_failed", 502, "server_error", Hop.GATEWAY, Outcome.INTERNAL_ERROR,
+        "The process beside the gateway that serves this path did not answer.",
+    )  # fmt: skip
     STREAM_BROKEN = (
         "stream_broken", 502, "server_error", Hop.ENGINE, Outcome.STREAM_BROKEN,
         "The engine failed after part of its answer was sent. Said as the last event of the stream.",
@@ -441,6 +445,11 @@ def engine_timeout(model: str, limit_s: float) -> Problem:
 
 def stream_broken(detail: str) -> Problem:
     return Problem(Code.STREAM_BROKEN, f"The engine failed in the middle of this answer: {detail}.")
+
+
+def side_failed(path: str, detail: str) -> Problem:
+    """The process beside the gateway that serves this path did not answer."""
+    return Problem(Code.SIDE_FAILED, f"The process that serves {_quote(path)} beside the gateway failed: {detail}.")
 
 
 def engine_refused(model: str, status: int, detail: str) -> Problem:

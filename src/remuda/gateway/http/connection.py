@@ -19,7 +19,7 @@ from remuda.gateway.head_memo import HeadMemo
 from remuda.gateway.http.body import BadBody, ChunkedBody, LengthBody
 from remuda.gateway.http.body_budget import BodyBudget
 from remuda.gateway.http.clients import Clients, Entry
-from remuda.gateway.http.exchange import ClientGone, Exchange, Link
+from remuda.gateway.http.exchange import BodySink, ClientGone, Exchange, Link
 from remuda.gateway.http.head import BadHead, RequestHead, find_head_end, parse_head
 from remuda.gateway.http.refusal import Reason, Refusal
 from remuda.gateway.waiting import Signal
@@ -54,6 +54,7 @@ class Connection(Link):
         self._exchange: Exchange | None = None
         self._reader: LengthBody | ChunkedBody | None = None
         self._body_signal: Signal[bytes] | None = None
+        self._sink: BodySink | None = None
         self._unfed = b""
         """Received bytes of a chunked body that wait for the next slice."""
         self._upload_until_at = NEVER
@@ -227,17 +228,31 @@ class Connection(Link):
 
     def read_body(self, exchange: Exchange, limit: int) -> Signal[bytes]:
         """Nothing of the body is decoded, and the client is not told to send it, before this is called."""
+        signal = self._body_signal = Signal()
+        self._begin_body(exchange, limit)
+        return signal
+
+    def stream_body(self, exchange: Exchange, limit: int, sink: BodySink) -> None:
+        self._sink = sink
+        self._begin_body(exchange, limit)
+
+    def _begin_body(self, exchange: Exchange, limit: int) -> None:
         head, buffer = exchange.head, self._buffer
         self._buffer = b""
         self._reader = LengthBody(exchange.length) if head.transfer_encoding is None else ChunkedBody(limit)
-        signal = self._body_signal = Signal()
         self._upload_until_at = monotonic() + self._settings.upload_timeout_s
         if head.expect is not None and head.minor and not buffer:
             self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         self._feed_body(buffer)
         if self._reading_paused and not self._unfed:
             self._resume_reading()  # it was paused while a step between head and body took its time
-        return signal
+
+    def pause_body(self) -> None:
+        self._pause_reading()
+
+    def resume_body(self) -> None:
+        self._resume_reading()
+        self.deadline_at = monotonic() + self._timeouts.body_s
 
     def _feed_body(self, data: bytes) -> None:
         """Decode received bytes of the body, a slice at a time."""
@@ -271,7 +286,8 @@ class Connection(Link):
         before = reader.stored_bytes
         try:
             rest = reader.feed(data)
-            exchange.hold_body(reader.stored_bytes - before)
+            if self._sink is None:
+                exchange.hold_body(reader.stored_bytes - before)
         except BadBody as bad:
             reason = Reason.BODY_TOO_LARGE if bad.status == 413 else Reason.MALFORMED
             self._fail_body(Refusal(reason, bad.message))
@@ -279,8 +295,12 @@ class Connection(Link):
         except Refusal as refusal:
             self._fail_body(refusal)
             return
+        sink = self._sink
+        if sink is not None and reader.stored_bytes > before:
+            sink.take_part(reader.take())
         if not reader.complete:
-            self.deadline_at = min(monotonic() + self._timeouts.body_s, self._upload_until_at)
+            if not self._reading_paused:
+                self.deadline_at = min(monotonic() + self._timeouts.body_s, self._upload_until_at)
             return
         self._clear_deadline()
         self._reader = None
@@ -290,6 +310,10 @@ class Connection(Link):
         signal, self._body_signal = self._body_signal, None
         if signal is not None:
             signal.set(reader.take())
+        if sink is not None:
+            self._sink = None
+            exchange.body_read = True
+            sink.end_body()
 
     def _fail_body(self, refusal: Refusal) -> None:
         """The body cannot be had. What still comes of it is not a request: the connection ends with the answer."""
@@ -298,6 +322,9 @@ class Connection(Link):
         signal, self._body_signal = self._body_signal, None
         if signal is not None:
             signal.fail(refusal)
+        sink, self._sink = self._sink, None
+        if sink is not None:
+            sink.fail_body(refusal)
 
     # ---- reading
 
@@ -365,6 +392,7 @@ class Connection(Link):
         self._buffer = self._unfed = b""
         self._reader = None
         self._body_signal = None
+        self._sink = None
 
     def cut(self) -> None:
         self._ending = True
@@ -395,7 +423,7 @@ class Connection(Link):
             self.transport.abort()
         elif self._exchange is None:
             self._refuse(Refusal(Reason.HEAD_TIMEOUT))
-        elif self._body_signal is not None:
+        elif self._reader is not None:
             late = now_at >= self._upload_until_at
             self._fail_body(Refusal(Reason.UPLOAD_TIMEOUT if late else Reason.BODY_TIMEOUT))
         else:

@@ -35,6 +35,21 @@ class ClientGone(Exception):  # noqa: N818 - thrown into the flow by the connect
     """The client has closed its connection; nobody is left to answer."""
 
 
+class BodySink:
+    """Takes the body of a request in parts, as it arrives."""
+
+    def take_part(self, data: bytes) -> None:
+        raise NotImplementedError
+
+    def end_body(self) -> None:
+        """The body is complete."""
+        raise NotImplementedError
+
+    def fail_body(self, refusal: Refusal) -> None:
+        """The rest of the body cannot be had."""
+        raise NotImplementedError
+
+
 class Link:
     """What an exchange, and whoever watches all connections, need of a connection. Subclassed by Connection."""
 
@@ -49,6 +64,17 @@ class Link:
 
     def read_body(self, exchange: "Exchange", limit: int) -> Signal[bytes]:
         """Read the body from now on. The signal fails with Refusal."""
+        raise NotImplementedError
+
+    def stream_body(self, exchange: "Exchange", limit: int, sink: BodySink) -> None:
+        """Read the body from now on and hand it to `sink` in parts."""
+        raise NotImplementedError
+
+    def pause_body(self) -> None:
+        """Read no more of the body until `resume_body`: whoever takes it is full."""
+        raise NotImplementedError
+
+    def resume_body(self) -> None:
         raise NotImplementedError
 
     def finish(self, keep_alive: bool, unread_body: bool) -> None:
@@ -122,9 +148,7 @@ class Exchange(Run):
 
     async def read_body(self, limit: int) -> bytes:
         """The whole body, when it has come."""
-        expect = self.head.expect
-        if expect is not None and expect.lower() != b"100-continue":
-            raise Refusal(Reason.EXPECTATION)
+        self.check_expectation()
         try:
             body = await self.link.read_body(self, limit)
         except Refusal:
@@ -132,6 +156,12 @@ class Exchange(Run):
             raise
         self.body_read = True
         return body
+
+    def check_expectation(self) -> None:
+        """Refuse an Expect header that asks for anything but permission to send the body."""
+        expect = self.head.expect
+        if expect is not None and expect.lower() != b"100-continue":
+            raise Refusal(Reason.EXPECTATION)
 
     def hold_body(self, size: int) -> None:
         """Count bytes of the body that have arrived; refuses when bodies take too much memory already."""

@@ -8,7 +8,8 @@ from typing import Final
 
 from remuda.gateway.record.record import AttemptRecord
 from remuda.gateway.serving.live_engine import LiveEngine
-from remuda.gateway.upstream.connection import AttemptFailed, Upstream
+from remuda.gateway.upstream.connection import Upstream
+from remuda.gateway.upstream.taker import AttemptFailed
 from remuda.policy.retry import Phase
 from remuda.vllm import markers
 

@@ -3,8 +3,9 @@
 from time import monotonic
 from typing import Final
 
-from remuda.gateway.upstream.connection import Taker, Upstream
+from remuda.gateway.upstream.connection import Upstream
 from remuda.gateway.upstream.pool import Pool
+from remuda.gateway.upstream.taker import Taker
 from remuda.gateway.waiting import Signal, as_future
 
 

@@ -19,8 +19,8 @@ from remuda.gateway.serving.attempt import Attempt
 from remuda.gateway.serving.directory import Directory, Served
 from remuda.gateway.serving.live_engine import LiveEngine
 from remuda.gateway.settings import GatewaySettings
-from remuda.gateway.upstream.connection import AttemptFailed
 from remuda.gateway.upstream.request import render_head
+from remuda.gateway.upstream.taker import AttemptFailed
 from remuda.gateway.upstream.trace import continue_trace
 from remuda.policy.blame import Failure, decide_blame, is_suspect
 from remuda.policy.health import Event

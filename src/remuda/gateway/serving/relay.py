@@ -16,7 +16,8 @@ from remuda.gateway.api.refusals import dialect_of
 from remuda.gateway.http.exchange import STATUS_LINES, Exchange
 from remuda.gateway.record.record import Record
 from remuda.gateway.serving.attempt import Attempt
-from remuda.gateway.upstream.connection import Taker, Upstream
+from remuda.gateway.upstream.connection import Upstream
+from remuda.gateway.upstream.taker import Taker
 from remuda.gateway.waiting import Signal
 from remuda.vllm import markers
 

@@ -8,6 +8,7 @@ request. This module does not know models, retries, health or clients.
 """
 
 import asyncio
+from collections.abc import Callable
 from time import monotonic
 from typing import Final, cast
 
@@ -16,6 +17,7 @@ import httptools
 from remuda.gateway.deadlines import NEVER
 from remuda.gateway.head_memo import HeadMemo
 from remuda.gateway.upstream.head import NO_HEAD, AnswerHead, BadAnswer, check_interim_head, read_answer_head
+from remuda.gateway.upstream.taker import AttemptFailed, Taker
 from remuda.gateway.waiting import Signal
 from remuda.policy.retry import Phase
 
@@ -35,39 +37,8 @@ _LAST_CHUNK: Final = b"0\r\n\r\n"
 _MALFORMED: Final = "what it sent is not HTTP"
 
 
-class AttemptFailed(Exception):  # noqa: N818 - the result of one attempt
-    """One attempt ended without an answer. `stale`: the engine had already closed this kept-alive connection."""
-
-    def __init__(self, phase: Phase, detail: str, *, timed_out: bool = False, stale: bool = False) -> None:
-        super().__init__(detail)
-        self.phase = phase
-        self.detail = detail
-        self.timed_out = timed_out
-        self.stale = stale
-
-
 class _AnotherAnswer(Exception):  # noqa: N818 - it stops the parser
     """The engine goes on after its answer."""
-
-
-class Taker:
-    """Takes an answer's body as it arrives. A class and not a protocol: compiled calls through a protocol are slow."""
-
-    def take(self, payload: bytes) -> None:
-        """Take the payload of one read."""
-        raise NotImplementedError
-
-    def take_chunk(self, chunk: bytes, start: int) -> None:
-        """Take one chunk of whole events with its framing; its payload begins at `start` and ends before the CRLF."""
-        raise NotImplementedError
-
-    def end(self) -> None:
-        """The answer is complete."""
-        raise NotImplementedError
-
-    def broken(self, detail: str) -> None:
-        """The answer ends here, before its end."""
-        raise NotImplementedError
 
 
 class Owner:
@@ -95,6 +66,7 @@ class Upstream:
 
     __slots__ = (
         "_between_chunks",
+        "_body_open",
         "_failed",
         "_failure",
         "_fed",
@@ -117,6 +89,8 @@ class Upstream:
         "head",
         "heard_at",
         "lost",
+        "on_full",
+        "on_room",
         "owner",
         "paused",
         "reused",
@@ -134,7 +108,10 @@ class Upstream:
         self.lost = self.busy = self.reused = self.paused = False
         self.deadline_at = NEVER
         self.heard_at = self.timeout_s = 0.0
-        self._keep_alive = self._poisoned = self._large = False
+        self._keep_alive = self._poisoned = self._large = self._body_open = False
+        self.on_full: Callable[[], None] | None = None
+        """Called when a body that is sent in parts should pause; `on_room` when it may go on."""
+        self.on_room: Callable[[], None] | None = None
         self._taker: Taker | None = None
         self._more: Signal[None] | None = None
         self._reset()
@@ -156,10 +133,13 @@ class Upstream:
         self.transport = cast("asyncio.Transport", transport)
 
     def pause_writing(self) -> None:
-        """Nothing to do: a request that the engine reads slowly waits in the transport, which has all of it."""
+        """A whole request waits in the transport, which has all of it; a body that comes in parts must stop coming."""
+        if self.on_full is not None:
+            self.on_full()
 
     def resume_writing(self) -> None:
-        """Nothing to do; see `pause_writing`."""
+        if self.on_room is not None:
+            self.on_room()
 
     def data_received(self, data: bytes) -> None:
         if not self.busy:
@@ -359,6 +339,19 @@ class Upstream:
             self.transport.write(piece)
         return answer
 
+    def begin(self, head: bytes, deadline_at: float) -> Signal["Upstream"]:
+        """Send the head of a request whose body follows in parts; the signal is set when its answer has begun."""
+        answer = self.send(head, b"", deadline_at)
+        self._body_open = True
+        return answer
+
+    def send_part(self, data: bytes, *, last: bool) -> None:
+        """More of the body, framed as the head says."""
+        if data and not self.lost:
+            self.transport.write(data)
+        if last:
+            self._body_open = False
+
     def peek(self) -> bytes:
         """The part of the body that is here, without taking it."""
         parts = self._parts
@@ -408,6 +401,9 @@ class Upstream:
         self._taker = self._more = None
         self._takes_chunks = False
         self.deadline_at = NEVER
+        self.on_full = self.on_room = None
+        if self._body_open:
+            self._poisoned = True  # whoever has not got the whole request would read the next one as its body
         if self.paused:
             self.resume()
         if self._large and self.head.status >= 400:
@@ -462,6 +458,10 @@ class Upstream:
             self.deadline_at = self.heard_at + self.timeout_s
         else:
             self._fail(f"it sent nothing for {self.timeout_s:g} s")
+
+    def fail(self, detail: str) -> None:
+        """Give the request up: what the other side has of it must not be taken for all of it."""
+        self._fail(detail)
 
     def _fail(self, detail: str, *, timed_out: bool = False) -> None:
         """End the answer here. Whoever takes it, now or later, hears of it once."""

@@ -11,9 +11,10 @@ from typing import cast
 
 from remuda.gateway.deadlines import NEVER
 from remuda.gateway.head_memo import HeadMemo
-from remuda.gateway.upstream.connection import AttemptFailed, Owner, Upstream
+from remuda.gateway.upstream.connection import Owner, Upstream
 from remuda.gateway.upstream.head import AnswerHead
 from remuda.gateway.upstream.request import render_address_lines, render_start
+from remuda.gateway.upstream.taker import AttemptFailed
 from remuda.gateway.waiting import Signal
 from remuda.policy.retry import Phase
 
@@ -28,6 +29,8 @@ class Address:
     tls: bool = False
     path_prefix: str = ""
     api_key: str = ""
+    socket_path: str = ""
+    """A Unix socket on this machine, instead of host and port."""
 
     def is_same_place(self, other: "Address") -> bool:
         """Whether a connection to one of them is a connection to the other."""
@@ -143,23 +146,29 @@ class Pool(Owner):
         self.connects += 1
         try:
             async with asyncio.timeout(self._limits.connect_timeout_s):
-                _, protocol = await asyncio.get_running_loop().create_connection(
-                    lambda: cast("asyncio.Protocol", Upstream(self)),
-                    address.host,
-                    address.port,
-                    ssl=self._tls,
-                    server_hostname=address.host if self._tls else None,
-                )
+                upstream = await self._open(address)
         except TimeoutError:
             raise AttemptFailed(Phase.CONNECT, "it did not accept a connection in time") from None
         except (OSError, UnicodeError) as error:
             raise AttemptFailed(Phase.CONNECT, type(error).__name__) from error
-        upstream = cast("Upstream", protocol)
         self.connections.add(upstream)
         if for_once:
             upstream.use_once()
         if self.closed:
             self._limit_life()
+        return upstream
+
+    async def _open(self, address: Address) -> Upstream:
+        loop = asyncio.get_running_loop()
+        upstream = Upstream(self)
+        protocol = cast("asyncio.Protocol", upstream)
+        if address.socket_path:
+            await loop.create_unix_connection(lambda: protocol, address.socket_path)
+        else:
+            name = address.host if self._tls else None
+            await loop.create_connection(
+                lambda: protocol, address.host, address.port, ssl=self._tls, server_hostname=name
+            )
         return upstream
 
     def keep(self, upstream: Upstream) -> None:

@@ -43,6 +43,7 @@ EVERY = [
     (problems.engine_failed("demo", "it closed the connection"), Code.ENGINE_FAILED),
     (problems.engine_timeout("demo", 60.0), Code.ENGINE_TIMEOUT),
     (problems.stream_broken("it closed the connection"), Code.STREAM_BROKEN),
+    (problems.side_failed("/v1/files", "it closed the connection"), Code.SIDE_FAILED),
     (problems.INTERNAL_ERROR, Code.INTERNAL_ERROR),
     (KEY_REFUSED[KeyRefusal.MISSING], Code.MISSING_API_KEY),
     (KEY_REFUSED[KeyRefusal.UNKNOWN], Code.INVALID_API_KEY),

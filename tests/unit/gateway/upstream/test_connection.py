@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from remuda.gateway.deadlines import NEVER
-from remuda.gateway.upstream.connection import AttemptFailed, Owner, Taker, Upstream
+from remuda.gateway.upstream.connection import Owner, Upstream
+from remuda.gateway.upstream.taker import AttemptFailed, Taker
 
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-length: 200000\r\n\r\n"
 

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from remuda.gateway.upstream.connection import AttemptFailed, Owner, Upstream
+from remuda.gateway.upstream.connection import Owner, Upstream
+from remuda.gateway.upstream.taker import AttemptFailed
 
 Made = tuple[int, bytes, bool, bool, bytes]
 """Of an answer: status, header lines, whether it streams, whether it is complete, its body."""

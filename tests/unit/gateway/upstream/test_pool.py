@@ -7,8 +7,9 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from remuda.gateway.upstream.connection import AttemptFailed, Upstream
+from remuda.gateway.upstream.connection import Upstream
 from remuda.gateway.upstream.pool import Address, Pool, PoolLimits
+from remuda.gateway.upstream.taker import AttemptFailed
 from remuda.gateway.waiting import as_future
 
 LIMITS = PoolLimits(connect_timeout_s=10.0, idle_connections=2, keep_alive_s=4.0)

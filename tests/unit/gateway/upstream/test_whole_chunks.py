@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from remuda.gateway.upstream.connection import Owner, Taker, Upstream
+from remuda.gateway.upstream.connection import Owner, Upstream
+from remuda.gateway.upstream.taker import Taker
 
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
 

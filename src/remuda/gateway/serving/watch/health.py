@@ -12,7 +12,7 @@ from remuda.gateway.serving.collect import AnswerBroken, ask_engine
 from remuda.gateway.serving.directory import Directory
 from remuda.gateway.serving.live_engine import LiveEngine
 from remuda.gateway.settings import GatewaySettings
-from remuda.gateway.upstream.connection import AttemptFailed
+from remuda.gateway.upstream.taker import AttemptFailed
 from remuda.policy.health import Event, begin_probe, wants_probe
 from remuda.policy.route import relax_speeds
 

@@ -18,7 +18,7 @@ from remuda.gateway.serving.directory import Directory
 from remuda.gateway.serving.live_engine import LiveEngine
 from remuda.gateway.serving.live_model import LiveModel
 from remuda.gateway.settings import GatewaySettings
-from remuda.gateway.upstream.connection import AttemptFailed
+from remuda.gateway.upstream.taker import AttemptFailed
 from remuda.policy.hung import HungLimits, Sample, decide_hung, keep_samples
 from remuda.vllm.metrics import parse_metrics
 from remuda.vllm.questions import token_question
