@@ -9,6 +9,7 @@ from tests.fuzz.targets import TARGETS
 
 from remuda.gateway import head_memo
 from remuda.gateway.http import body, head
+from remuda.gateway.serving import relay
 from remuda.gateway.upstream import connection
 
 SEED = 20261126
@@ -90,6 +91,10 @@ def kept_after_anything(monkeypatch):
     monkeypatch.setattr(connection.Upstream, "_poisoned", property(lambda self: False, lambda self, value: None))
 
 
+def short_chunks(monkeypatch):
+    monkeypatch.setattr(relay, "_CHUNK", b"%x\r\n%.3b\r\n")
+
+
 FAULTS = {
     "transfer codings are ignored": ("requests", codings_are_ignored),
     "a remembered head keeps its length": ("requests", remembered_lengths),
@@ -97,6 +102,7 @@ FAULTS = {
     "trailers are read as a request": ("requests", no_trailers),
     "a second answer replaces the first": ("answers", second_answers),
     "interim answers may have bodies": ("answers", bodies_of_interim_answers),
+    "the client's chunks are one byte short": ("relays", short_chunks),
     "a connection is kept whatever the engine sent": ("answers", kept_after_anything),
 }
 

@@ -218,6 +218,18 @@ async def test_few_trailers_are_dropped(site):
     assert b"x-checksum" not in response.raw
 
 
+@pytest.mark.parametrize("minor", [0, 1])
+async def test_stream_that_says_its_length_and_breaks_is_cut_short(site, minor):
+    """There is no room for an event that says so."""
+    site.engine.scripts.append(send(OK + STREAM + b"content-length: 20\r\n\r\ndata: x\n\n", close=True))
+    wire = await site.open()
+    await wire.send(complete(stream=True).replace(b" HTTP/1.1", b" HTTP/1.%d" % minor))
+    head = await wire.read_head()
+    assert b"content-length: 20\r\n" in head
+    assert await wire.closed() == b"data: x\n\n"
+    assert site.outcomes == {"stream_broken": 1}
+
+
 class HastyEngine:
     """An engine that answers as soon as it has the head of a request and never reads the body."""
 

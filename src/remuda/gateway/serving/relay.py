@@ -116,6 +116,8 @@ class Relay(Taker):
     """One answer that is relayed in parts."""
 
     chunked = False
+    open_ended = False
+    """The client's answer ends with its connection."""
     trouble = ""
     """Why the answer broke off; empty while it has not."""
     events = 0
@@ -165,6 +167,7 @@ class Relay(Taker):
             return b""
         if self.exchange.head.minor == 0:
             self.exchange.keep_alive = False
+            self.open_ended = True
             return b""
         self.chunked = True
         return b"transfer-encoding: chunked\r\n"
@@ -259,12 +262,12 @@ class Relay(Taker):
         self._finish()
 
     def broken(self, detail: str) -> None:
-        """A stream is told so as its last event; anything else is cut short."""
+        """A stream says so in its last event, if its length is open; anything else is cut short."""
         self.trouble = detail
         if not markers.is_interrupted(self.held, self.streams):
             self._release()
         exchange = self.exchange
-        if self.streams and (self.chunked or exchange.head.minor == 0):
+        if self.streams and (self.chunked or self.open_ended):
             body = problems.stream_broken(detail).body(exchange.request_id.decode(), self.dialect)
             start = b"event: error\ndata: " if self.dialect is Dialect.ANTHROPIC else b"data: "
             event = start + body + b"\n\n"
