@@ -1,5 +1,4 @@
-"""vLLM's dialect, per version: arguments, routes, client fields, metric names, markers.
+"""What Remuda knows of each version of vLLM: arguments, flags, routes, client fields, metrics, and failure messages.
 
-Pure values and functions: no process is started and no socket is opened here. The engine package renders
-command lines from it, the gateway forwards by it, the simulator and the manifests will read the same tables.
+Everything here is pure: values and functions of values. No process is started and no socket is opened.
 """

@@ -1,11 +1,11 @@
-"""A Model as vLLM's command line and environment.
+"""Renders a Model as vLLM's command line and environment.
 
     render_arguments     the flags after the program's name
-    render_environment   the variables vLLM needs on top of the process's own (no secrets: those are resolved later)
-    render_notes         what was decided for the user, in words
+    render_environment   the variables that vLLM needs beside those of the process, without secrets
+    render_notes         decisions that differ from the file, in words
 
-Pure: the same model and target give the same text. Does not know processes, ports in use, downloads or Kubernetes: what
-those find out is handed over in `Target`.
+The functions are pure: the same model and target give the same text. They do not know processes, free ports, downloads
+or Kubernetes. `Target` carries what these find out.
 """
 
 import json
@@ -21,7 +21,7 @@ from remuda.vllm.owned import find_refusals
 
 LOOPBACK = "127.0.0.1"
 DEFAULT_CPU_KV_BYTES = 1024**3
-"""KV cache of a CPU engine whose file does not say: vLLM would otherwise take 92 % of the first NUMA node's memory."""
+"""Size of the KV cache on a CPU where the file states none. vLLM would use 92 % of the first NUMA node's memory."""
 
 _CONTINUES = frozenset({"chat", "completion", "code"})
 """Capabilities of models whose prefixes vLLM can cache. With `--enable-prefix-caching`, an encoder-decoder such as
@@ -32,35 +32,35 @@ _GIB = 1024**3
 
 
 class ArgumentsError(RemudaError):
-    """The model file asks for arguments Remuda does not pass on."""
+    """The model file asks for arguments that Remuda refuses."""
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What one engine runs on: everything the file does not say."""
+    """Facts about one engine that the file does not state."""
 
     variant: Literal["cpu", "cuda"]
     model_path: str
-    """Local folder of the weights (or what a manifest mounts there)."""
+    """Local folder of the weights, or the path where a manifest mounts them."""
     port: int
     host: str = LOOPBACK
     threads: int = 1
-    """CPU: OpenMP threads of each rank."""
+    """OpenMP threads of each rank on a CPU."""
     cores: tuple[int, ...] = ()
-    """CPU: cores this engine may use; ranks are bound to equal shares. Empty: not bound."""
+    """Cores that this engine may use on a CPU, in equal shares for its ranks. Without cores, ranks are not bound."""
     adapter_paths: Mapping[str, str] = field(default_factory=dict)
-    """Adapter name → local folder."""
+    """Local folders of adapters by name."""
     draft_path: str | None = None
-    """Local folder of the speculative model."""
+    """Local folder of the draft model."""
     node_rank: int = 0
     master_address: str = LOOPBACK
-    """Engines over several nodes: which node this is, and where rank 0 is."""
+    """Address of rank 0 of an engine over several nodes; `node_rank` is the number of this node."""
     cache_path: str | None = None
-    """Writable folder for compile caches."""
+    """Writable folder for the caches of compilers."""
 
 
 def render_arguments(model: spec.Model, target: Target) -> tuple[str, ...]:
-    """Flags for `vllm serve`-like programs, in a stable order."""
+    """The flags of vLLM's server, in a stable order."""
     refusal = next(find_refusals(model), None)
     if refusal is not None:
         raise ArgumentsError(f"model {model.metadata.name}: {refusal.place}: {refusal.message}", refusal.hint)
@@ -80,7 +80,7 @@ def render_arguments(model: spec.Model, target: Target) -> tuple[str, ...]:
 
 
 def render_environment(model: spec.Model, target: Target) -> dict[str, str]:
-    """Variables for the engine's process; the file's own literal `env` last, so it wins over our defaults."""
+    """Variables of the engine's process. Values from the file's `env` override Remuda's defaults."""
     engine = model.spec.engine
     env = {
         "VLLM_HOST_IP": target.host,
@@ -106,7 +106,7 @@ def render_environment(model: spec.Model, target: Target) -> dict[str, str]:
 
 
 def render_notes(model: spec.Model, target: Target) -> tuple[str, ...]:
-    """What was decided beyond or against the file; shown once when an engine is planned."""
+    """Decisions that add to the file or differ from it."""
     return tuple(_notes(model.spec.engine, target))
 
 
@@ -115,24 +115,24 @@ def _notes(engine: spec.EngineSettings, target: Target) -> Iterator[str]:
         return
     mapped = cpu_block_size(engine)
     if engine.block_size is not None and mapped != engine.block_size:
-        yield f"blockSize {engine.block_size} is {mapped} on a CPU, where it must be a multiple of 32"
+        yield f"blockSize {engine.block_size} becomes {mapped} on a CPU, where it must be a multiple of 32"
     if engine.kv_cache_memory is None:
-        yield "kvCacheMemory is not set: the KV cache takes 1 GiB"
+        yield "kvCacheMemory is not set, so the KV cache takes 1 GiB"
     if not engine.has("max_num_batched_tokens"):
         tokens = cpu_batched_tokens(engine)
-        yield f"maxNumBatchedTokens is {tokens} on a CPU: a larger step would make running answers stutter"
+        yield f"maxNumBatchedTokens is {tokens} on a CPU, because a larger step would make running answers pause"
     if engine.gpu_memory_utilization is not None:
-        yield "gpuMemoryUtilization means nothing on a CPU and is not used"
+        yield "gpuMemoryUtilization has no effect on a CPU"
     if engine.kv_offload is not None:
-        yield "kvOffload needs a GPU and is not used"
+        yield "kvOffload needs a GPU and has no effect"
     if engine.adapters and engine.max_adapters is not None:
         yield "maxAdapters has no effect on a CPU, where every adapter is held ready"
     if engine.cpu_offload is not None:
-        yield "cpuOffload means nothing on a CPU and is not used"
+        yield "cpuOffload has no effect on a CPU"
 
 
 def cpu_block_size(engine: spec.EngineSettings) -> int | None:
-    """The file's block size rounded up to what CPU attention takes; None leaves vLLM's default (128)."""
+    """The file's block size, rounded up to a multiple that a CPU supports. None means vLLM's default of 128."""
     if engine.block_size is None:
         return None
     multiple = pick_dialect(engine.version).cpu_block_multiple
@@ -140,7 +140,7 @@ def cpu_block_size(engine: spec.EngineSettings) -> int | None:
 
 
 def cpu_batched_tokens(engine: spec.EngineSettings) -> int:
-    """Tokens per step on a CPU: the file's, else vLLM's own CPU default, but never less than one step needs."""
+    """Tokens per step on a CPU: the file's number, or vLLM's default for CPUs if that is enough for one step."""
     if engine.has("max_num_batched_tokens"):
         return engine.max_num_batched_tokens
     own = pick_dialect(engine.version).cpu_batched_tokens * engine.parallel.gpus
@@ -208,10 +208,10 @@ def _execution(engine: spec.EngineSettings, target: Target) -> Iterator[str]:
 
 
 def _is_eager(engine: spec.EngineSettings, target: Target) -> bool:
-    """Eager unless told: on a CPU compiling costs 20 s of every first start and gains little.
+    """Whether vLLM runs without compilation. This is the default on a CPU: compiling takes 20 s and gains little.
 
-    Not with pipeline stages on a CPU: vLLM skips its warm-up when eager, and the second stage then fails at the first
-    request.
+    Pipeline stages on a CPU are an exception. Without compilation, vLLM skips its warm-up, and the second stage fails
+    at the first request.
     """
     if engine.cuda_graphs is not None:
         return not engine.cuda_graphs
@@ -288,11 +288,11 @@ def _extra(engine: spec.EngineSettings) -> Iterator[str]:
 
 
 def _cpu_environment(engine: spec.EngineSettings, target: Target) -> dict[str, str]:
-    """One rank runs inside the core's process ("uni": half the memory, no busy polling between two processes)."""
+    """Variables for a CPU. A single rank runs inside the core's process, which halves the memory and avoids polling."""
     env = {"VLLM_TARGET_DEVICE": "cpu", "OMP_NUM_THREADS": str(target.threads)}
     if _is_eager(engine, target):
-        # Eager does not cover what the sampler compiles by itself at the first request with logprobs: it would stand
-        # still for 15 to 40 s (and look hung), and needs a C++ compiler, which a user's machine may not have.
+        # Eager mode does not prevent the sampler from compiling at the first request with logprobs. That takes 15 to
+        # 40 s, in which the engine looks hung, and needs a C++ compiler, which a user's machine may not have.
         env["TORCHDYNAMO_DISABLE"] = "1"
     ranks = engine.parallel.gpus
     if ranks == 1:
@@ -301,7 +301,7 @@ def _cpu_environment(engine: spec.EngineSettings, target: Target) -> dict[str, s
 
 
 def _bind(cores: tuple[int, ...], ranks: int) -> str:
-    """Equal shares of the cores, one per rank; without enough cores the ranks float."""
+    """Equal shares of the cores for the ranks. With fewer cores than ranks, ranks are not bound."""
     share = len(cores) // ranks
     if share == 0:
         return "nobind"

@@ -1,7 +1,4 @@
-"""What differs between versions of vLLM, in one table.
-
-A version that is not here is refused before anything is started. Called by `arguments` and by the engine package.
-"""
+"""The differences between versions of vLLM, in one table. Versions that the table does not list are refused."""
 
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -11,20 +8,20 @@ from remuda.errors import RemudaError
 
 
 class UnknownVersionError(RemudaError):
-    """Remuda does not know this version's dialect."""
+    """Remuda does not know this version of vLLM."""
 
 
 @dataclass(frozen=True, slots=True)
 class Dialect:
-    """One version of vLLM."""
+    """What differs in one version of vLLM."""
 
     version: str
     entry_module: str
-    """Module whose `main()` parses the arguments and serves; `python -m vllm…api_server` is deprecated in it."""
+    """Module whose `main()` parses the arguments and serves. `python -m vllm…api_server` is deprecated."""
     cpu_block_multiple: int
-    """CPU attention takes blocks of multiples of this many tokens."""
+    """On a CPU, the block size must be a multiple of this number of tokens."""
     cpu_batched_tokens: int
-    """vLLM's own default of max-num-batched-tokens per CPU rank."""
+    """vLLM's default of max-num-batched-tokens for each rank on a CPU."""
 
 
 DIALECTS: Final = MappingProxyType(
@@ -40,7 +37,7 @@ DIALECTS: Final = MappingProxyType(
 
 
 def pick_dialect(version: str) -> Dialect:
-    """The dialect of this version; UnknownVersionError names the known ones."""
+    """The entry of this version. Raises UnknownVersionError with the known versions."""
     if version in DIALECTS:
         return DIALECTS[version]
     raise UnknownVersionError(

@@ -1,10 +1,10 @@
-"""The flags of vLLM's server, per version: which there are, what each takes, and how a value is written.
+"""The flags of vLLM's server in each version: their names, the values they accept, and how values are written.
 
-    flags_of          every flag of a version (flags/VERSION.txt, made by scripts/read_flags.py from vLLM's own parser)
-    explain_misfit    why vLLM's parser would refuse a value
+    flags_of          every flag of a version (flags/VERSION.txt, which scripts/read_flags.py reads from vLLM's parser)
+    explain_misfit    the reason why vLLM's parser would refuse a value
     render_flag       name and value as words of a command line
 
-Pure. Does not know which flags a file may set (`owned`). Called by `owned` and `arguments`.
+The functions are pure and do not know which flags a file may set.
 """
 
 import json
@@ -18,7 +18,7 @@ from types import MappingProxyType
 from typing import Final
 
 _SHOWN = 60
-"""Characters of a wrong value worth repeating."""
+"""Characters of a wrong value that a message repeats."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,12 +26,12 @@ class Flag:
     """One flag."""
 
     kind: str
-    """switch: --x and --no-x; bare: --x only; else what its value is: one of _VALUES (folded: text whose choices may be
-    written in capitals and with dashes)."""
+    """`switch` is --x and --no-x, `bare` is only --x. Other flags have a value of a kind in _VALUES; `folded` is text
+    whose choices may be written in capitals and with dashes."""
     many: bool = False
-    """It takes one value or several."""
+    """Whether it accepts several values."""
     choices: tuple[str, ...] = ()
-    """The only values there are; empty: any of its kind."""
+    """The values that it accepts; empty if it accepts every value of its kind."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ def _is_plain(value: object) -> bool:
 
 
 def _parses(parse: Callable[[str], object]) -> Callable[[object], bool]:
-    """Whether the value's text is taken by what vLLM reads it with."""
+    """A test whether a function of vLLM can parse the text of a value."""
 
     def fits(value: object) -> bool:
         try:
@@ -59,12 +59,12 @@ def _parses(parse: Callable[[str], object]) -> Callable[[object], bool]:
 
 
 def _parse_amount(text: str) -> object:
-    """`16384`, `16k`, `16K` (of 1024), `1.5m`: vLLM's `human_readable_int`."""
+    """Parse `16384`, `16k`, `16K` (times 1024) or `1.5m`, as vLLM's `human_readable_int` does."""
     return text if re.fullmatch(r"[0-9]+(\.[0-9]+)?[kmgt]|[0-9]+[KMGT]", text) else int(text)
 
 
 def _is_json(*kinds: type) -> Callable[[object], bool]:
-    """Whether the value, or the JSON that its text is, is one of these."""
+    """A test whether a value, or the JSON value of its text, has one of these types."""
 
     def fits(value: object) -> bool:
         if isinstance(value, str):
@@ -93,7 +93,7 @@ _VALUES: Final = MappingProxyType(
 
 @cache
 def flags_of(version: str) -> MappingProxyType[str, Flag]:
-    """Every flag of this version's server, by its name without dashes."""
+    """Every flag of this version, by its name without dashes."""
     text = resources.files("remuda.vllm").joinpath("flags", f"{version}.txt").read_text(encoding="utf-8")
     rows = (line.split() for line in text.splitlines() if line and not line.startswith("#"))
     return MappingProxyType(
@@ -102,7 +102,7 @@ def flags_of(version: str) -> MappingProxyType[str, Flag]:
 
 
 def explain_misfit(name: str, flag: Flag, value: object) -> tuple[str, str] | None:
-    """What is wrong with this value, and what to write; None when vLLM takes it."""
+    """What is wrong with this value, and what to write; None if vLLM accepts it."""
     if flag.kind in {"switch", "bare"}:
         return None if isinstance(value, bool) else (f"--{name} is a switch", f"write {name}: true or false")
     if isinstance(value, list) and flag.kind != "json":
@@ -132,19 +132,19 @@ def _example(name: str, flag: Flag) -> str:
 
 
 def _fold(value: object) -> str:
-    """As vLLM folds the names of backends."""
+    """The text as vLLM folds names of backends."""
     return str(value).lower().replace("-", "_")
 
 
 def render_flag(name: str, flag: Flag, value: object) -> tuple[str, ...]:
-    """`--name value …` as vLLM's parser reads it; the value fits."""
+    """`--name value …` as vLLM's parser reads it. The value must fit the flag."""
     if flag.kind == "bare":
         return (f"--{name}",) if value else ()
     if flag.kind == "switch":
         return (f"--{name}",) if value else (f"--no-{name}",)
     words = [_render_item(item) for item in (value if flag.many and isinstance(value, list) else [value])]
     if len(words) == 1 and words[0].startswith("-"):
-        return (f"--{name}={words[0]}",)  # by itself it would be a flag
+        return (f"--{name}={words[0]}",)  # as a word of its own it would be read as a flag
     return (f"--{name}", *words)
 
 

@@ -1,8 +1,7 @@
-"""Names of the engine metrics Remuda reads, and a parser that reads only those.
+"""The names of vLLM's metrics that Remuda reads, and a parser for only these.
 
-An exposition of vLLM has about a thousand lines, most of them histogram buckets; a general parser takes
-milliseconds where a few gauges are wanted. Pure: text in, values out. The supervisor (hung detection, read-back)
-and later the router call it. Observed on vLLM 0.32.0.
+The metrics page of vLLM has about a thousand lines, most of them histogram buckets. A general parser takes milliseconds
+for it. Names and meanings were observed on vLLM 0.32.0.
 """
 
 import math
@@ -21,19 +20,18 @@ PREFIX_QUERIES: Final = "vllm:prefix_cache_queries_total"
 PREFIX_HITS: Final = "vllm:prefix_cache_hits_total"
 REQUESTS_DONE: Final = "vllm:request_success_total"
 CACHE_CONFIG: Final = "vllm:cache_config_info"
-LORA_INFO: Final = "vllm:lora_requests_info"
 
 SUMMED: Final = frozenset(
     {RUNNING, WAITING, PROMPT_TOKENS, GENERATED_TOKENS, PREEMPTIONS, PREFIX_QUERIES, PREFIX_HITS, REQUESTS_DONE}
 )
-"""Added over labels: one engine reports one series per data-parallel rank."""
+"""Metrics that are added over their labels, because an engine reports a series for each data-parallel rank."""
 
 _LABEL: Final = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
 
 
 @dataclass(frozen=True, slots=True)
 class EngineMetrics:
-    """What one scrape said. Counts are totals since the engine started; usage is 0..1 (the fullest rank)."""
+    """The values of one scrape. Counts are totals since the start; usage is from 0 to 1, of the fullest rank."""
 
     running: int = 0
     waiting: int = 0
@@ -45,11 +43,11 @@ class EngineMetrics:
     prefix_hits: int = 0
     requests_done: int = 0
     cache: Mapping[str, str] = field(default_factory=dict)
-    """Labels of cache_config_info: block_size, num_gpu_blocks, kv_cache_size_tokens, …"""
+    """Labels of cache_config_info, such as block_size, num_gpu_blocks and kv_cache_size_tokens."""
 
     @property
     def kv_tokens(self) -> int | None:
-        """Size of the KV cache in tokens, as the engine states it."""
+        """Size of the KV cache in tokens, as the engine reports it."""
         text = self.cache.get("kv_cache_size_tokens", "")
         return int(text) if text.isdigit() else None
 
@@ -60,7 +58,7 @@ class EngineMetrics:
 
 
 def parse_metrics(text: str) -> EngineMetrics:
-    """Read the few series above from an exposition; unknown lines are skipped by their first letters."""
+    """Read the metrics above from a metrics page. Lines of other metrics are skipped by their first letters."""
     sums: dict[str, float] = dict.fromkeys(SUMMED, 0.0)
     usage = 0.0
     cache: dict[str, str] = {}
@@ -89,7 +87,7 @@ def parse_metrics(text: str) -> EngineMetrics:
 
 
 def _value(line: str) -> float:
-    """The sample's value: what follows the labels (a label may hold spaces, so search the brace from the right)."""
+    """The value of a line. A label may contain spaces, so the value is searched behind the last brace."""
     tail = line[line.rfind("}") + 1 :].split() if "}" in line else line.split()[1:]
     try:
         value = float(tail[0])

@@ -1,7 +1,4 @@
-"""Flags and environment variables a model file may not set freely, and what to use instead.
-
-Pure tables and a check. Called by `arguments` (which refuses to render them) and by whoever validates files.
-"""
+"""Flags and environment variables that a model file may not set freely, and what to use instead."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -54,12 +51,12 @@ FIELD_BY_FLAG: Final[Mapping[str, str]] = {
     "max-lora-rank": "engine.maxAdapterRank",
     "shutdown-timeout": "engine.drainTimeout",
 }
-"""Flags that have a field of their own: two places for one setting would contradict each other."""
+"""Flags that have a field of their own. Two places for one setting could contradict each other."""
 
 _ADDRESS: Final = "Remuda chooses the engine's address: it listens on loopback, behind the gateway"
-_KEYS: Final = "clients are authenticated by the gateway (Tenants); the engine takes no connection from elsewhere"
+_KEYS: Final = "the gateway authenticates clients (Tenants), and only the gateway can reach the engine"
 _TLS: Final = "TLS ends at the gateway (ModelGateway listen.tls)"
-_PROCESS: Final = "Remuda starts and watches exactly one API server per engine"
+_PROCESS: Final = "Remuda starts and supervises exactly one API server per engine"
 _RANKS: Final = "Remuda places the ranks of an engine (engine.parallel)"
 
 OWNED_FLAGS: Final[Mapping[str, str]] = {
@@ -68,7 +65,7 @@ OWNED_FLAGS: Final[Mapping[str, str]] = {
     "uds": _ADDRESS,
     "root-path": _ADDRESS,
     "api-key": _KEYS,
-    "middleware": "it is code inside the engine's server; put it before the gateway",
+    "middleware": "it would run inside the engine's server; put it in front of the gateway",
     "ssl-keyfile": _TLS,
     "ssl-certfile": _TLS,
     "ssl-ca-certs": _TLS,
@@ -82,8 +79,8 @@ OWNED_FLAGS: Final[Mapping[str, str]] = {
     "grpc-port": _PROCESS,
     "log-config-file": "Remuda reads the engine's log to know how its start goes",
     "disable-log-stats": "Remuda reads the engine's metrics to know that it works",
-    "disable-uvicorn-access-log": "the gateway logs requests, with less and once",
-    "download-dir": "weights are fetched by Remuda",
+    "disable-uvicorn-access-log": "the gateway already logs each request once",
+    "download-dir": "Remuda downloads the weights",
     "load-format": "it follows the source and weights.delivery",
     "node-rank": _RANKS,
     "master-addr": _RANKS,
@@ -110,24 +107,24 @@ OWNED_ENV: Final[Mapping[str, str]] = {
 
 REFUSED_VALUES: Final[Mapping[tuple[str, str | None], str]] = {
     ("VLLM_WORKER_MULTIPROC_METHOD", "forkserver"): (
-        "what a fork server starts is not tied to the engine's life, and would outlive an engine that is killed"
+        "processes of a fork server do not end with the engine, so they would outlive an engine that is killed"
     ),
 }
-"""(variable, value) → why not; the variable's other values are the user's to choose."""
+"""Reasons by variable and refused value. Other values of these variables are allowed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """One entry of `extraArgs` or `env` that is not taken."""
+    """One entry of `extraArgs` or `env` that is refused."""
 
     place: str
-    """`extraArgs.port`, `env[2]`."""
+    """Its place in the file, such as `extraArgs.port` or `env[2]`."""
     message: str
     hint: str
 
 
 def find_refusals(model: spec.Model) -> Iterator[Refusal]:
-    """Every free argument and variable of a model that must be written elsewhere, or not at all."""
+    """Every extra argument and variable of a model that belongs elsewhere or is not allowed."""
     engine = model.spec.engine
     known = flags_of(engine.version)
     for name, value in engine.extra_args.items():
@@ -136,7 +133,7 @@ def find_refusals(model: spec.Model) -> Iterator[Refusal]:
             yield refusal
     for index, variable in enumerate(engine.env):
         if variable.name in OWNED_ENV or variable.name.startswith("REMUDA_"):
-            reason = OWNED_ENV.get(variable.name, "names beginning with REMUDA_ are Remuda's own")
+            reason = OWNED_ENV.get(variable.name, "names that begin with REMUDA_ are reserved")
             yield Refusal(f"env[{index}]", f"{variable.name} cannot be set: {reason}", "remove it")
         elif (variable.name, variable.value) in REFUSED_VALUES:
             reason = REFUSED_VALUES[variable.name, variable.value]
@@ -149,7 +146,7 @@ def _refuse_flag(name: str, version: str, known: Mapping[str, Flag]) -> Refusal 
     if bare in FIELD_BY_FLAG:
         return Refusal(place, f"--{name} has a field of its own", f"use {FIELD_BY_FLAG[bare]}")
     if bare in OWNED_FLAGS:
-        return Refusal(place, f"--{name} is Remuda's to set: {OWNED_FLAGS[bare]}", "remove it")
+        return Refusal(place, f"--{name} cannot be set: {OWNED_FLAGS[bare]}", "remove it")
     if bare != name and bare in known:
         return Refusal(place, f"--{name} is the negative form of --{bare}", f"write {bare}: false")
     if name not in known:

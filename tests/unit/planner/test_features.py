@@ -75,7 +75,7 @@ CASES = [
     pytest.param(
         engine(extraArgs={"port": 1}),
         (
-            "spec.engine.extraArgs.port: --port is Remuda's to set: Remuda chooses the engine's address: it "
+            "spec.engine.extraArgs.port: --port cannot be set: Remuda chooses the engine's address: it "
             "listens on loopback, behind the gateway"
         ),
         "remove it",
