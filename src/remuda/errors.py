@@ -3,6 +3,7 @@
 RemudaError                 what happened, the value, and what to do next
 ├── spec.SpecError          a model file is invalid (every problem is listed with file:line:column)
 ├── planner.PlanError       the file is well formed, but cannot run as written
+├── planner.DeviceError     the machine has too few devices for what is to be started
 ├── machine.MachineError    the operating system refuses something, or a resource is taken
 ├── engine.EngineError      an engine cannot be installed, started or kept alive
 ├── gateway.GatewayError    the gateway cannot listen or was given impossible settings

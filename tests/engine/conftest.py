@@ -14,12 +14,14 @@ from remuda import engine as engine_package
 from remuda import spec
 from remuda.engine.install.installation import Installation
 from remuda.engine.install.installer import install_engine
-from remuda.engine.plan import EnginePlan, plan_engine
+from remuda.engine.plan import EnginePlan, Place, plan_engine
 from remuda.engine.status import EngineStatus
 from remuda.engine.supervisor import EngineSupervisor, SupervisorSettings
 from remuda.machine import processes
+from remuda.machine.devices import read_machine
 from remuda.machine.home import Home
 from remuda.machine.ports import pick_free_port
+from remuda.planner.devices import plan_devices
 
 DEMO = Path(engine_package.__file__).parent / "demo"
 
@@ -63,9 +65,8 @@ async def launch(home: Home, installation: Installation, launch_plan: Callable[.
     """Start an engine for a model file."""
 
     def start(model: spec.Model, replica: int = 0, settings: SupervisorSettings | None = None) -> Running:
-        return launch_plan(
-            plan_engine(model, replica, pick_free_port(), installation, home), model.served_name, settings
-        )
+        place = Place(replica, pick_free_port(), plan_devices([model], read_machine()).of(model.name, replica))
+        return launch_plan(plan_engine(model, place, installation, home), model.served_name, settings)
 
     return start
 

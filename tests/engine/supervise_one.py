@@ -11,7 +11,7 @@ from pathlib import Path
 from tests.engine.running import make_document
 
 from remuda.engine.install.installer import find_installation
-from remuda.engine.plan import plan_engine
+from remuda.engine.plan import Place, plan_engine
 from remuda.engine.status import EngineStatus
 from remuda.engine.supervisor import EngineSupervisor
 from remuda.machine.home import Home
@@ -28,4 +28,4 @@ folder, root, engines = map(Path, sys.argv[1:4])
 home = dataclasses.replace(Home.from_environment({"REMUDA_HOME": str(root)}), engines=engines)
 installation = find_installation(home, variant="cpu")
 model = make_document("orphan", folder, maxModelLen=256)
-asyncio.run(EngineSupervisor(plan_engine(model, 0, pick_free_port(), installation, home), tell).run())
+asyncio.run(EngineSupervisor(plan_engine(model, Place(port=pick_free_port()), installation, home), tell).run())

@@ -12,7 +12,7 @@ from tests.engine.running import poll
 
 from remuda import spec
 from remuda.engine.errors import WeightsError
-from remuda.engine.plan import plan_engine
+from remuda.engine.plan import Place, plan_engine
 from remuda.engine.status import EngineState, Progress
 from remuda.engine.weights import fetch_weights, read_marker
 from remuda.machine.ports import pick_free_port
@@ -154,7 +154,7 @@ async def test_a_model_from_the_hub_is_served(hub, fresh_home, installation, sma
     hub.repositories[NAME] = Repository(read_folder(small_model))
     model = make_hf_model()
     await fetch_weights(model, installation, fresh_home)
-    running = launch_plan(plan_engine(model, 0, pick_free_port(), installation, fresh_home), "hub-model")
+    running = launch_plan(plan_engine(model, Place(port=pick_free_port()), installation, fresh_home), "hub-model")
     status = await running.until_ready()
     await running.engine.stop()
     assert status.state is EngineState.READY

@@ -1,7 +1,7 @@
-"""One engine, planned: everything `supervise` needs to run it, as a value that can be shown and tested.
+"""Plans one engine: everything that is needed to run it, as a value that can be shown and tested.
 
-Reads the machine's cores and the secrets the file names; starts and creates nothing. Fleet calls `plan_engine` once per
-replica, after the engine is installed and the weights are here.
+The module reads the secrets that the file names, and where the installation and the weights are. It starts and creates
+nothing, and does not choose devices.
 """
 
 import os
@@ -18,18 +18,21 @@ from remuda.engine.status import name_engine
 from remuda.engine.weights import locate_weights
 from remuda.machine.home import Home
 from remuda.machine.secrets import read_secret
+from remuda.planner.devices import EngineDevices
 from remuda.vllm.arguments import Target, render_arguments, render_environment, render_notes
 from remuda.vllm.dialect import pick_dialect
 from remuda.vllm.questions import TokenQuestion, token_question
 
+CORES_VARIABLE: Final = "REMUDA_CORES"
+"""The CPU cores of the core and the workers; inside/launch.py binds them."""
 _LAUNCHER: Final = Path(__file__).parent / "inside" / "launch.py"
 
 _PASSED_EXACT: Final = frozenset(
     {"PATH", "HOME", "USER", "LOGNAME", "LANG", "TZ", "LD_LIBRARY_PATH", "LD_PRELOAD", "CC", "CXX"}
 )
 _PASSED_PREFIXES: Final = ("LC_", "CUDA_", "NVIDIA_", "NCCL_", "OTEL_", "SSL_CERT_")
-"""What an engine inherits. Not the rest: tokens and keys of the user's shell have no business in it (TMPDIR: see
-scratch)."""
+"""What an engine inherits from the environment. The rest of it may hold the user's tokens and keys. For TMPDIR see
+scratch."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,15 +51,15 @@ class EnginePlan:
     scratch_path: Path
     """Where the folder for its sockets is made while it runs."""
     served_names: tuple[str, ...]
-    """Name, aliases and adapters: all must be served before it counts as ready."""
+    """Name, aliases and adapters; the engine is ready only when it serves all of them."""
     question: TokenQuestion
-    """What is asked for one token."""
+    """The request for one token."""
     startup_timeout_s: float
     drain_timeout_s: float
     notes: tuple[str, ...] = ()
-    """What was decided for the user: block size mapped, threads, eager mode …; shown once by `up`."""
+    """What was decided for the user, for example a block size that was rounded up."""
     secrets: frozenset[str] = field(default=frozenset(), repr=False)
-    """Values to be masked in logs."""
+    """Values that logs mask."""
 
     @property
     def id(self) -> str:
@@ -69,7 +72,16 @@ class EnginePlan:
         return replace(self, port=port, argv=(*self.argv[:at], str(port), *self.argv[at + 1 :]))
 
 
-def plan_engine(model: spec.Model, replica: int, port: int, installation: Installation, home: Home) -> EnginePlan:
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where one replica runs on this machine."""
+
+    replica: int = 0
+    port: int = 0
+    devices: EngineDevices = field(default_factory=EngineDevices)
+
+
+def plan_engine(model: spec.Model, place: Place, installation: Installation, home: Home) -> EnginePlan:
     """Plan one replica on this machine."""
     settings = model.spec.engine
     if settings.parallel.nodes > 1:
@@ -77,18 +89,24 @@ def plan_engine(model: spec.Model, replica: int, port: int, installation: Instal
             f"model {model.metadata.name}: an engine over {settings.parallel.nodes} machines cannot run on one",
             "set parallel.nodes to 1 here; several machines need a cluster",
         )
-    target = _target(model, port, installation, home)
+    target = _target(model, place, installation, home)
     secrets = _secret_environment(model)
-    env = {**_inherited(os.environ), **render_environment(model, target), **secrets}
+    env = {
+        **_inherited(os.environ),
+        **_device_environment(model, place.devices),
+        **render_environment(model, target),
+        **secrets,
+    }
+    engine_id = name_engine(model.name, place.replica)
     program = (str(installation.python), "-P", str(_LAUNCHER), pick_dialect(settings.version).entry_module)
     return EnginePlan(
         model=model.metadata.name,
-        replica=replica,
+        replica=place.replica,
         argv=(*program, *render_arguments(model, target)),
         env=env,
         host=target.host,
-        port=port,
-        log_path=home.logs / f"{name_engine(model.metadata.name, replica)}.log",
+        port=place.port,
+        log_path=home.logs / f"{engine_id}.log",
         scratch_path=home.state / "run",
         served_names=(model.served_name, *model.spec.aliases, *(adapter.name for adapter in settings.adapters)),
         question=token_question(model.spec.capabilities),
@@ -100,36 +118,35 @@ def plan_engine(model: spec.Model, replica: int, port: int, installation: Instal
 
 
 def wants_gpu(model: spec.Model) -> bool | None:
-    """What the file says about the device: True a GPU, False the CPU, None whatever is there."""
+    """What the file says about the device: True a GPU, False the CPU, None the device of the machine."""
     gpu = model.spec.hardware.gpu
     return None if gpu == "auto" else gpu != "none"
 
 
-def _target(model: spec.Model, port: int, installation: Installation, home: Home) -> Target:
+def _target(model: spec.Model, place: Place, installation: Installation, home: Home) -> Target:
     weights = locate_weights(model, home)
-    cores = tuple(sorted(os.sched_getaffinity(0)))
     return Target(
         variant="cuda" if parse_variant(installation.variant).device == "cuda" else "cpu",
         model_path=str(weights.model),
-        port=port,
-        threads=plan_threads(model, len(cores)),
-        cores=cores,
+        port=place.port,
+        threads=place.devices.threads,
+        cores=place.devices.cores,
         adapter_paths={name: str(path) for name, path in weights.adapters.items()},
         draft_path=str(weights.draft) if weights.draft else None,
         cache_path=str(home.cache),
     )
 
 
-def plan_threads(model: spec.Model, cores: int) -> int:
-    """OpenMP threads of each rank: what the file gives, else an equal share with one core left for everything else.
+def _device_environment(model: spec.Model, devices: EngineDevices) -> dict[str, str]:
+    """Variables that give the engine its devices and no others; what the file's own `env` says comes after them.
 
-    One thread is fastest for a small model on two cores (measured: 5,900 tokens/s against 3,400 with two), because
-    the API process and the gateway need a core as well.
+    Indices of GPUs mean the order of the PCI bus, as nvidia-smi counts them; CUDA's own order would be by speed.
     """
-    ranks = model.spec.engine.parallel.gpus
-    if model.spec.hardware.cpu is not None:
-        return max(1, int(model.spec.hardware.cpu) // ranks)
-    return max(1, (cores - 1) // (ranks * max(1, model.spec.start_replicas)))
+    if devices.gpus:
+        return {"CUDA_DEVICE_ORDER": "PCI_BUS_ID", "CUDA_VISIBLE_DEVICES": ",".join(devices.gpus)}
+    if devices.cores and not any(variable.name == "VLLM_CPU_OMP_THREADS_BIND" for variable in model.spec.engine.env):
+        return {CORES_VARIABLE: ",".join(map(str, devices.cores))}
+    return {}
 
 
 def _inherited(environ: Mapping[str, str]) -> dict[str, str]:

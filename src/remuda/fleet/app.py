@@ -57,7 +57,7 @@ def serve(plan: FleetPlan, home: Home, emit: events.Emit) -> bool:
 
 
 async def _serve(plan: FleetPlan, home: Home, emit: events.Emit) -> None:
-    supervisor = FleetSupervisor(plan, home, EngineFactory(home), emit)
+    supervisor = FleetSupervisor(plan, home, EngineFactory(home, plan.devices), emit)
     loop = asyncio.get_running_loop()
     for number, reason in _REASONS.items():
         if signal.getsignal(number) is not signal.SIG_IGN:  # nohup ignores SIGHUP to outlive the terminal

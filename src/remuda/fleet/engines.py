@@ -12,11 +12,11 @@ from remuda.engine.install import worker
 from remuda.engine.install.installation import Installation
 from remuda.engine.install.installer import find_installation
 from remuda.engine.install.inventory import describe_unused, list_environments
-from remuda.engine.install.variants import has_nvidia_gpu
-from remuda.engine.plan import plan_engine, wants_gpu
+from remuda.engine.plan import Place, plan_engine, wants_gpu
 from remuda.engine.status import EngineStatus, Progress
 from remuda.engine.supervisor import EngineSupervisor
 from remuda.engine.weights import fetch_weights
+from remuda.fleet.plan import FleetDevices
 from remuda.fleet.reporting import events
 from remuda.machine.cgroups import find_parent
 from remuda.machine.home import Home
@@ -27,8 +27,9 @@ Observer = Callable[[EngineStatus], None]
 class EngineFactory:
     """Makes the engines of this machine."""
 
-    def __init__(self, home: Home) -> None:
+    def __init__(self, home: Home, devices: FleetDevices) -> None:
         self._home = home
+        self._devices = devices
         self._groups = find_parent()
         self._installing: dict[tuple[str, str | None], asyncio.Lock] = {}
         self._installed: dict[str, Installation] = {}
@@ -41,19 +42,20 @@ class EngineFactory:
         step = StepReporter(f"weights/{model.name}", f"weights of {model.name}", emit)
         await fetch_weights(model, installation, self._home, step.report)
         step.finish()
-        for note in plan_engine(model, 0, 0, installation, self._home).notes:
+        for note in plan_engine(model, Place(), installation, self._home).notes:
             self._note_once(f"{model.name}: {note}", emit)
 
     def build(self, model: spec.Model, replica: int, port: int, observer: Observer) -> EngineSupervisor:
         """One replica that is not started yet; its model must be prepared."""
-        plan = plan_engine(model, replica, port, self._installed[model.name], self._home)
+        place = Place(replica, port, self._devices.plan.of(model.name, replica))
+        plan = plan_engine(model, place, self._installed[model.name], self._home)
         if self._groups is None:
             return EngineSupervisor(plan, observer)
         return EngineSupervisor(plan, observer, make_group=self._groups.create)
 
     async def _install(self, model: spec.Model, emit: events.Emit) -> Installation:
         version = model.spec.engine.version
-        variant = pick_variant(model, has_gpu=await asyncio.to_thread(has_nvidia_gpu))
+        variant = pick_variant(model, has_gpu=self._devices.has_gpu)
         async with self._installing.setdefault((version, variant), asyncio.Lock()):
             found = await asyncio.to_thread(find_installation, self._home, version, variant)
             step = StepReporter(f"engine/{version}/{variant}", f"vLLM {version}", emit)

@@ -1,25 +1,34 @@
 """Decides what `up` will run before anything is started: files in, one value out, or every problem of the files.
 
-It reads files, the device of this machine and the config.json of weights that are already here. It starts nothing.
+It reads files, the devices of this machine and the config.json of weights that are already here. It starts nothing.
 """
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from remuda import planner, spec
-from remuda.engine.install.variants import has_nvidia_gpu
 from remuda.engine.plan import wants_gpu
 from remuda.engine.weights import find_folder
 from remuda.fleet.errors import FleetError
 from remuda.gateway.access.tenant_store import HOW_TO_OPEN, NO_KEYS, NO_STORED_KEYS, StoredKeys
 from remuda.gateway.settings import GatewaySettings, check_exposure, settings_from_spec, wants_keys
 from remuda.gateway.table import Table, table_from_spec
+from remuda.machine.devices import read_machine
 from remuda.machine.home import Home
+from remuda.planner.devices import DevicePlan, Machine, plan_devices
 
 LAPTOP_FILE = Path(__file__).parent / "laptop.yaml"
 _MAX_CONFIG_BYTES = 4 * 2**20
+
+
+@dataclass(frozen=True, slots=True)
+class FleetDevices:
+    """The devices of the fleet's engines."""
+
+    has_gpu: bool = False
+    plan: DevicePlan = field(default_factory=DevicePlan)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +45,9 @@ class FleetPlan:
     """Names, keys and the engines that already run; started engines join when they are ready."""
     stored_keys: StoredKeys = NO_STORED_KEYS
     """The keys of `remuda tenant` now. They join the table's keys, and may change while the fleet runs."""
+    devices: FleetDevices = field(default_factory=FleetDevices)
     notes: tuple[str, ...] = ()
-    """Advice of the checks; none of it stops `up`."""
+    """Advice of the checks, and what was decided about devices; none of it stops `up`."""
 
     @property
     def models(self) -> tuple[spec.Model, ...]:
@@ -59,12 +69,15 @@ def plan_fleet(files: Sequence[Path], port: int | None = None, stored_keys: Stor
     """Load and check `files`; without files, the packaged example. `port` overrides the port of the file."""
     paths = tuple(files) or (LAPTOP_FILE,)
     loaded = spec.load_files(list(paths))
-    notes = check_sense(loaded)
+    started = tuple(model for model in loaded.models if model.spec.source is not None)
+    machine = read_machine() if started else Machine()
+    notes = check_sense(loaded, has_gpu=bool(machine.gpus))
     if not loaded.models:
         raise FleetError(
             f"no model in {', '.join(map(str, paths))}", "a fleet needs at least one document of `kind: Model`"
         )
     settings = plan_settings(loaded, port)
+    devices = plan_devices(started, machine)
     table = table_from_spec(loaded, {})
     keyed = stored_keys.add_to(table)
     check_exposure(settings, keyed.asks_for_keys)
@@ -72,12 +85,13 @@ def plan_fleet(files: Sequence[Path], port: int | None = None, stored_keys: Stor
         notes = (*notes, f"warning: {NO_KEYS} (hint: {HOW_TO_OPEN})")
     return FleetPlan(
         files=tuple(str(path.absolute()) for path in paths),
-        started=tuple(model for model in loaded.models if model.spec.source is not None),
+        started=started,
         routed=tuple(model for model in loaded.models if model.spec.source is None),
         settings=settings,
         table=table,
         stored_keys=stored_keys,
-        notes=notes,
+        devices=FleetDevices(bool(machine.gpus), devices),
+        notes=notes + devices.notes,
     )
 
 
@@ -90,9 +104,8 @@ def plan_settings(loaded: spec.Loaded, port: int | None) -> GatewaySettings:
     return settings if port is None else settings.with_port(port)
 
 
-def check_sense(loaded: spec.Loaded) -> tuple[str, ...]:
+def check_sense(loaded: spec.Loaded, *, has_gpu: bool) -> tuple[str, ...]:
     """Raise PlanError with every reason why the files cannot run here as written; return what is merely unwise."""
-    has_gpu = has_nvidia_gpu()
     if not has_gpu:
         refuse_gpu(loaded.models)
     variant: planner.Variant = "cuda" if has_gpu else "cpu"

@@ -10,6 +10,7 @@ import contextlib
 import errno
 import os
 import signal
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -120,6 +121,38 @@ def locate_own_group(mountinfo: str, cgroup: str) -> Path | None:
         if os.path.commonpath([root, place]) == root and ".." not in place:
             return Path(mount_point) / os.path.relpath(place, root)
     return None
+
+
+def read_core_limit() -> float | None:
+    """CPU time that the groups of this process grant it, in cores; None when there is no limit. Also of cgroup v1."""
+    mountinfo, cgroup = _read(PROC / "self" / "mountinfo"), _read(PROC / "self" / "cgroup")
+    own = locate_own_group(mountinfo, cgroup)
+    limits = [] if own is None else [parse_cpu_max(_read(folder / "cpu.max")) for folder in (own, *own.parents)]
+    limits += [
+        parse_cpu_max(f"{_read(folder / 'cpu.cfs_quota_us')} {_read(folder / 'cpu.cfs_period_us')}")
+        for folder in _locate_v1_cpu(mountinfo, cgroup)
+    ]
+    return min((limit for limit in limits if limit is not None), default=None)
+
+
+def parse_cpu_max(text: str) -> float | None:
+    """The limit of a `cpu.max` file, in cores: "200000 100000" is two. "max …" and "-1 …" are none."""
+    quota, _, period = text.partition(" ")
+    if not (quota.strip().isdecimal() and period.strip().isdecimal() and int(period)):
+        return None
+    return int(quota) / int(period)
+
+
+def _locate_v1_cpu(mountinfo: str, cgroup: str) -> Iterator[Path]:
+    """The folders of this process's group, and of those above it, in the hierarchy of cgroup v1 that has `cpu`."""
+    for line in cgroup.splitlines():
+        _, controllers, place = line.split(":", 2)
+        if "cpu" in controllers.split(","):
+            for mounted in mountinfo.splitlines():
+                fields, _, kind = mounted.partition(" - ")
+                if kind.startswith("cgroup ") and "cpu" in kind.split(" ")[-1].split(","):
+                    own = Path(fields.split()[4]) / place.lstrip("/")
+                    yield from (own, *own.parents)
 
 
 def _enable_memory(own: Path) -> None:

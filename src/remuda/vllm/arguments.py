@@ -47,7 +47,7 @@ class Target:
     threads: int = 1
     """OpenMP threads of each rank on a CPU."""
     cores: tuple[int, ...] = ()
-    """Cores that this engine may use on a CPU, in equal shares for its ranks. Without cores, ranks are not bound."""
+    """Cores that this engine alone has on a CPU, in equal shares for its ranks. Without cores, ranks are not bound."""
     adapter_paths: Mapping[str, str] = field(default_factory=dict)
     """Local folders of adapters by name."""
     draft_path: str | None = None

@@ -92,12 +92,16 @@ OWNED_FLAGS: Final[Mapping[str, str]] = {
     "data-parallel-rpc-port": _RANKS,
 }
 
+_GPUS: Final = "each engine is given its own GPUs; to leave some of them out, set it for `remuda up` itself"
+
 OWNED_ENV: Final[Mapping[str, str]] = {
     "VLLM_API_KEY": _KEYS,
     "VLLM_HOST_IP": _ADDRESS,
     "VLLM_PORT": _ADDRESS,
     "VLLM_SERVER_DEV_MODE": "it opens routes that reset and inspect the engine",
     "VLLM_TARGET_DEVICE": "it follows hardware.gpu",
+    "CUDA_VISIBLE_DEVICES": _GPUS,
+    "CUDA_DEVICE_ORDER": _GPUS,
     "VLLM_LOGGING_LEVEL": "Remuda reads the engine's log to know how its start goes",
     "VLLM_CONFIGURE_LOGGING": "Remuda reads the engine's log to know how its start goes",
     "VLLM_LOGGING_CONFIG_PATH": "Remuda reads the engine's log to know how its start goes",

@@ -60,6 +60,37 @@ async def test_an_engine_whose_starter_is_gone_ends_at_once(tmp_path):
         assert await engine.wait() == -signal.SIGKILL
 
 
+CORES = """\
+import multiprocessing, os, sys, time
+
+def work(queue):
+    queue.put(sorted(os.sched_getaffinity(0)))
+    time.sleep(600)
+
+def main():
+    context = multiprocessing.get_context(sys.argv[1])
+    queue = context.Queue()
+    context.Process(target=work, args=(queue,)).start()
+    print(sorted(os.sched_getaffinity(0)), queue.get(timeout=20), sep=";", flush=True)
+    time.sleep(600)
+"""
+OURS = sorted(os.sched_getaffinity(0))
+
+
+@pytest.mark.parametrize(
+    ("cores", "bound"),
+    [(str(OURS[-1]), OURS[-1:]), (None, OURS), ("4095", OURS)],
+    ids=["cores of its own", "no cores of its own", "cores that are gone"],
+)
+async def test_the_core_of_an_engine_is_bound_to_its_cores_and_the_api_process_is_not(tmp_path, cores, bound):
+    engine = await start(tmp_path, "spawn", os.getpid(), CORES, **({"REMUDA_CORES": cores} if cores else {}))
+    async with asyncio.timeout(30):
+        said = (await engine.stdout.readline()).decode().strip()
+        os.killpg(engine.pid, signal.SIGKILL)
+        await engine.wait()
+    assert said == f"{OURS};{bound}"
+
+
 NAMES = """\
 import multiprocessing, os, sys, time
 from multiprocessing.shared_memory import SharedMemory

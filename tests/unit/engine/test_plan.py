@@ -1,5 +1,6 @@
 """One engine as a value."""
 
+import dataclasses
 import sys
 from pathlib import Path
 
@@ -8,11 +9,12 @@ import pytest
 from remuda import spec
 from remuda.engine.errors import EngineError, WeightsError
 from remuda.engine.install.installation import Installation
-from remuda.engine.plan import plan_engine, plan_threads, wants_gpu
+from remuda.engine.plan import Place, plan_engine, wants_gpu
 from remuda.engine.weights import locate_weights
 from remuda.machine.errors import SecretError
 from remuda.machine.home import Home
 from remuda.machine.ports import pick_free_port
+from remuda.planner.devices import EngineDevices
 
 INSTALLATION = Installation(Path("/e"), "0.32.0", "cpu-pypi", Path(sys.executable), "3.11", 1)
 
@@ -48,7 +50,7 @@ def test_a_plan_names_its_replica_port_log_and_everything_that_must_be_served(ho
     model = make_model(
         f"file://{weights}", {"aliases": ["x"]}, adapters=adapters, startupTimeout="5m", drainTimeout="9s"
     )
-    plan = plan_engine(model, 1, 9000, INSTALLATION, home)
+    plan = plan_engine(model, Place(1, 9000), INSTALLATION, home)
     assert (plan.id, plan.model, plan.port, plan.host) == ("m-1", "m", 9000, "127.0.0.1")
     assert plan.log_path == home.logs / "m-1.log"
     assert plan.served_names == ("m", "x", "sql")
@@ -59,7 +61,7 @@ def test_a_plan_names_its_replica_port_log_and_everything_that_must_be_served(ho
 
 
 def test_another_port_changes_nothing_but_the_port(home, weights):
-    plan = plan_engine(make_model(f"file://{weights}"), 0, 9000, INSTALLATION, home)
+    plan = plan_engine(make_model(f"file://{weights}"), Place(port=9000), INSTALLATION, home)
     moved = plan.with_port(9001)
     assert [pair for pair in zip(plan.argv, moved.argv, strict=True) if pair[0] != pair[1]] == [("9000", "9001")]
     assert moved.with_port(9000) == plan
@@ -69,7 +71,7 @@ def test_secrets_are_resolved_into_the_environment_and_shown_nowhere(home, weigh
     monkeypatch.setenv("MY_KEY", "open-sesame")
     monkeypatch.setenv("HF_TOKEN", "hf_of_the_user")
     model = make_model(f"file://{weights}", env=[{"name": "S3_KEY", "valueFrom": {"env": "MY_KEY"}}])
-    plan = plan_engine(model, 0, 1, INSTALLATION, home)
+    plan = plan_engine(model, Place(), INSTALLATION, home)
     assert plan.env["S3_KEY"] == "open-sesame"
     assert plan.secrets == {"open-sesame"}
     assert "open-sesame" not in repr(plan)
@@ -80,13 +82,13 @@ def test_secrets_are_resolved_into_the_environment_and_shown_nowhere(home, weigh
 def test_a_secret_that_cannot_be_read_names_its_field(home, weights):
     model = make_model(f"file://{weights}", env=[{"name": "KEY", "valueFrom": {"env": "REMUDA_TEST_UNSET"}}])
     with pytest.raises(SecretError) as caught:
-        plan_engine(model, 0, 1, INSTALLATION, home)
+        plan_engine(model, Place(), INSTALLATION, home)
     assert caught.value.message == "model m: env KEY: the environment variable REMUDA_TEST_UNSET is not set"
 
 
 def test_an_engine_over_several_machines_is_refused_here(home, weights):
     with pytest.raises(EngineError, match="over 2 machines"):
-        plan_engine(make_model(f"file://{weights}", parallel={"nodes": 2}), 0, 1, INSTALLATION, home)
+        plan_engine(make_model(f"file://{weights}", parallel={"nodes": 2}), Place(), INSTALLATION, home)
 
 
 ELSEWHERE = {
@@ -120,20 +122,42 @@ def test_weights_of_a_hub_that_were_not_fetched_are_not_there(home):
         locate_weights(make_model("hf://org/name@v1"), home)
 
 
-@pytest.mark.parametrize(
-    ("cores", "spec_fields", "engine", "threads"),
-    [
-        (2, {}, {}, 1),
-        (2, {"replicas": 2}, {}, 1),
-        (8, {}, {}, 7),
-        (8, {"replicas": 2}, {}, 3),
-        (16, {}, {"parallel": {"tensor": 2}}, 7),
-        (2, {"hardware": {"cpu": "6"}}, {}, 6),
-        (2, {"hardware": {"cpu": "500m"}}, {}, 1),
-    ],
-)
-def test_threads_leave_a_core_for_everything_else(cores, spec_fields, engine, threads):
-    assert plan_threads(make_model("demo://remuda-demo", spec_fields, **engine), cores) == threads
+CUDA = dataclasses.replace(INSTALLATION, variant="cuda")
+DEVICES = {
+    "indices of GPUs": (
+        EngineDevices(gpus=("4", "5")),
+        {},
+        {"CUDA_VISIBLE_DEVICES": "4,5", "CUDA_DEVICE_ORDER": "PCI_BUS_ID", "REMUDA_CORES": None},
+    ),
+    "an instance of a GPU": (EngineDevices(gpus=("MIG-1",)), {}, {"CUDA_VISIBLE_DEVICES": "MIG-1"}),
+    "cores": (EngineDevices(cores=(2, 3), threads=2), {}, {"REMUDA_CORES": "2,3", "OMP_NUM_THREADS": "2"}),
+    "no cores of its own": (EngineDevices(threads=7), {}, {"REMUDA_CORES": None, "OMP_NUM_THREADS": "7"}),
+    "cores for two ranks": (
+        EngineDevices(cores=(4, 5, 6, 7), threads=2),
+        {"parallel": {"tensor": 2}},
+        {"REMUDA_CORES": "4,5,6,7", "VLLM_CPU_OMP_THREADS_BIND": "4,5|6,7"},
+    ),
+    "too few cores for two ranks": (
+        EngineDevices(cores=(4,)),
+        {"parallel": {"tensor": 2}},
+        {"VLLM_CPU_OMP_THREADS_BIND": "nobind"},
+    ),
+    "the file binds itself": (
+        EngineDevices(cores=(2, 3)),
+        {"env": [{"name": "VLLM_CPU_OMP_THREADS_BIND", "value": "0"}]},
+        {"REMUDA_CORES": None, "VLLM_CPU_OMP_THREADS_BIND": "0"},
+    ),
+}
+
+
+@pytest.mark.parametrize(("devices", "engine", "expected"), DEVICES.values(), ids=DEVICES)
+def test_an_engine_sees_the_devices_that_it_was_given_and_no_others(
+    home, weights, monkeypatch, devices, engine, expected
+):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1,2,3,4,5,6,7")
+    installation = CUDA if devices.gpus else INSTALLATION
+    plan = plan_engine(make_model(f"file://{weights}", **engine), Place(devices=devices), installation, home)
+    assert {name: plan.env.get(name) for name in expected} == expected
 
 
 @pytest.mark.parametrize(("gpu", "wanted"), [("auto", None), ("none", False), ("L4", True)])

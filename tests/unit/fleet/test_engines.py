@@ -7,8 +7,10 @@ import pytest
 from remuda import spec
 from remuda.engine.install.installation import environment_path, python_version
 from remuda.fleet.engines import EngineFactory
+from remuda.fleet.plan import FleetDevices
 from remuda.fleet.reporting import events
 from remuda.machine.home import Home
+from remuda.planner.devices import DevicePlan, EngineDevices
 
 FAKE_UV = Path(__file__).parents[1] / "engine" / "install" / "fake_uv.sh"
 DEMO = {"metadata": {"name": "m"}, "spec": {"source": "demo://remuda-demo", "hardware": {"gpu": "none"}}}
@@ -24,6 +26,18 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
     return Home.from_environment()
 
 
+async def test_every_engine_is_built_with_the_devices_that_the_plan_gives_it(home: Home) -> None:
+    given = {("m", 0): EngineDevices(cores=(0,), threads=1), ("m", 1): EngineDevices(cores=(1,), threads=1)}
+    factory = EngineFactory(home, FleetDevices(plan=DevicePlan(given)))
+    model = spec.Model.model_validate(DEMO)
+    await factory.prepare(model, lambda _: None)
+    plans = [factory.build(model, replica, 9000 + replica, lambda _: None)._plan for replica in range(2)]
+    assert [(plan.id, plan.port, plan.env["REMUDA_CORES"]) for plan in plans] == [
+        ("m-0", 9000, "0"),
+        ("m-1", 9001, "1"),
+    ]
+
+
 async def test_an_engine_is_installed_once_and_the_environment_it_supersedes_is_noted(home: Home) -> None:
     current = environment_path(home, "0.32.0", "cpu-pypi")
     assert current is not None
@@ -31,7 +45,7 @@ async def test_an_engine_is_installed_once_and_the_environment_it_supersedes_is_
     older.mkdir(parents=True)
     (older / "weight").write_bytes(bytes(100_000_000))
     heard: list[events.AnyEvent] = []
-    factory = EngineFactory(home)
+    factory = EngineFactory(home, FleetDevices())
     for _ in range(2):
         await factory.prepare(spec.Model.model_validate(DEMO), heard.append)
     notes = [event.text for event in heard if isinstance(event, events.Note)]

@@ -10,6 +10,7 @@ from remuda.fleet.errors import FleetError
 from remuda.gateway.access.tenant_store import StoredKeys
 from remuda.gateway.errors import GatewayError
 from remuda.gateway.table import KeyRecord
+from remuda.planner.devices import Core, DeviceError, Gpu, Machine
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
 KEY = KeyRecord(hash="sha256:" + "0" * 64, tenant="acme")
@@ -17,7 +18,7 @@ KEY = KeyRecord(hash="sha256:" + "0" * 64, tenant="acme")
 
 @pytest.fixture(autouse=True)
 def cpu_machine(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(plan, "has_nvidia_gpu", lambda: False)
+    monkeypatch.setattr(plan, "read_machine", lambda: Machine(cores=(Core(0, 0), Core(1, 1))))
 
 
 def model(name: str = "demo", **fields: object) -> str:
@@ -109,6 +110,41 @@ def test_what_cannot_run_is_refused_before_anything_starts(
     with pytest.raises(kind) as caught:
         plan.plan_fleet([file])
     assert message in str(caught.value)
+
+
+def on_gpus(monkeypatch: pytest.MonkeyPatch, count: int) -> None:
+    """A machine with H100s that are all linked alike."""
+    gpus = tuple(Gpu(index, "NVIDIA H100 80GB HBM3", str(index)) for index in range(count))
+    links = {(one, other): 118 for one in range(count) for other in range(one + 1, count)}
+    monkeypatch.setattr(plan, "read_machine", lambda: Machine(gpus, links))
+
+
+def test_the_engines_of_the_example_with_eight_gpus_share_none_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    on_gpus(monkeypatch, 8)
+    planned = plan.plan_fleet([EXAMPLES / "h100x8-70b.yaml"])
+    assert planned.devices.has_gpu
+    given = [planned.devices.plan.of("llama-70b", replica).gpus for replica in range(2)]
+    assert given == [("0", "1", "2", "3"), ("4", "5", "6", "7")]
+    assert planned.notes[-1] == "GPUs: llama-70b-0 has GPUs 0-3, llama-70b-1 has GPUs 4-7"
+
+
+def test_too_few_gpus_are_refused_before_anything_starts(monkeypatch: pytest.MonkeyPatch) -> None:
+    on_gpus(monkeypatch, 6)
+    with pytest.raises(DeviceError) as caught:
+        plan.plan_fleet([EXAMPLES / "h100x8-70b.yaml"])
+    assert caught.value.message == "llama-70b-1 needs 4 GPUs, and 2 are free: llama-70b-0 holds GPUs 0-3"
+
+
+def test_two_engines_on_two_cores_get_one_core_each() -> None:
+    planned = plan.plan_fleet([EXAMPLES / "two-engines.yaml"])
+    (model,) = planned.started
+    assert [planned.devices.plan.of(model.name, replica).cores for replica in range(2)] == [(0,), (1,)]
+
+
+def test_a_gateway_alone_does_not_look_for_gpus(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plan, "read_machine", None)
+    file.write_text(model(source=None, endpoints=[{"url": "http://127.0.0.1:9"}]).replace("'source': None, ", ""))
+    assert plan.plan_fleet([file]).started == ()
 
 
 def test_missing_file_is_named(tmp_path: Path) -> None:

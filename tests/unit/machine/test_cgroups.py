@@ -10,7 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from remuda.machine.cgroups import ControlGroup, GroupParent, find_parent, locate_own_group
+from remuda.machine.cgroups import (
+    ControlGroup,
+    GroupParent,
+    find_parent,
+    locate_own_group,
+    parse_cpu_max,
+    read_core_limit,
+)
 from remuda.machine.processes import ProcessId, fetch_process_id, is_alive
 
 UNIFIED = "31 23 0:28 / /sys/fs/cgroup rw,relatime - cgroup2 cgroup2 rw"
@@ -37,6 +44,26 @@ PLACES = {
 def test_the_group_of_this_process_is_found(mountinfo: str, cgroup: str, place: str | None) -> None:
     found = locate_own_group(mountinfo, cgroup)
     assert (None if found is None else str(found)) == place
+
+
+LIMITS = {
+    "two cores": ("200000 100000\n", 2.0),
+    "half a core": ("50000 100000", 0.5),
+    "none": ("max 100000\n", None),
+    "none, in cgroup v1": ("-1\n 100000\n", None),
+    "no file": (" ", None),
+    "nonsense": ("1 0", None),
+}
+
+
+@pytest.mark.parametrize(("text", "cores"), LIMITS.values(), ids=LIMITS)
+def test_a_limit_of_cpu_time_is_counted_in_cores(text: str, cores: float | None) -> None:
+    assert parse_cpu_max(text) == cores
+
+
+def test_the_limit_of_this_machine_is_none_or_a_number_of_cores() -> None:
+    limit = read_core_limit()
+    assert limit is None or limit > 0
 
 
 # --- the kernel's groups

@@ -9,6 +9,8 @@ multiprocessing imports this file in them as `__mp_main__`, before any code of v
 at-fork hook. The kernel watches the *thread* that started a process: Remuda starts engines from its main thread, and
 children that another thread forks are left out.
 
+The core and the workers are bound to the CPU cores that Remuda gives this engine; the API process is not.
+
 A killed engine cannot remove its semaphores and shared memory. Their names get a prefix here, by which Remuda finds and
 removes them.
 """
@@ -22,6 +24,7 @@ from pathlib import Path
 from types import ModuleType
 
 SHM_PREFIX_VARIABLE = "REMUDA_SHM_PREFIX"
+CORES_VARIABLE = "REMUDA_CORES"
 
 
 def load_parent_death() -> ModuleType:
@@ -65,6 +68,19 @@ def name_shared_memory() -> None:
     shared_memory._SHM_NAME_PREFIX = f"/{prefix}"  # noqa: SLF001
     shared_memory._SHM_SAFE_NAME_LENGTH = len(prefix) + 9  # noqa: SLF001 (8 random digits, as many as before)
 
+
+def bind_to_cores() -> None:
+    """Bind this process, and what it starts, to the cores in CORES_VARIABLE, a list such as "2,3"."""
+    cores = os.environ.get(CORES_VARIABLE)
+    if cores:
+        try:
+            os.sched_setaffinity(0, {int(core) for core in cores.split(",")})
+        except OSError as error:  # a core that was taken away from this container since
+            print(f"remuda: the cores {cores} cannot be used: {error.strerror}", file=sys.stderr)
+
+
+if __name__ == "__mp_main__":
+    bind_to_cores()
 
 if __name__ in ("__main__", "__mp_main__"):
     die_with_parent()

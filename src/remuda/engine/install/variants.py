@@ -9,14 +9,13 @@ Reads /dev, /proc/cpuinfo and, once, the network; installs nothing. Called by `i
 
 import os
 import platform
-import shutil
-import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from remuda.engine.errors import InstallError
+from remuda.machine.devices import has_nvidia_gpu
 
 DEFAULT_VERSION: Final = "0.32.0"
 TORCH_BY_VERSION: Final = {"0.32.0": "2.13.0"}
@@ -94,20 +93,6 @@ def find_wheel_folder(environ: Mapping[str, str], torch_version: str) -> Path | 
             if folder.is_dir() and any(folder.glob(f"torch-{torch_version}+cpu-*.whl")):
                 return folder
     return None
-
-
-def has_nvidia_gpu() -> bool:
-    """A GPU whose driver answers; a driver without a device does not count."""
-    if not (Path("/dev/nvidiactl").exists() or Path("/dev/dxg").exists()):
-        return False
-    smi = shutil.which("nvidia-smi")
-    if smi is None:
-        return any(Path("/dev").glob("nvidia[0-9]*"))
-    try:
-        done = subprocess.run([smi, "-L"], capture_output=True, text=True, timeout=10, check=False)
-    except (OSError, subprocess.TimeoutExpired):
-        return False
-    return done.returncode == 0 and "GPU 0" in done.stdout
 
 
 def check_cpu(cpuinfo: str | None = None, machine: str | None = None) -> None:
