@@ -94,7 +94,8 @@ class Flow(Handler):
                 record.model_name = served.model.route.name
                 request = Request(ask, served, exchange, exchange.head.block)
                 attempt = await self._forwarder.forward(request, record)  # pick, send; elsewhere again if allowed
-                trouble = await relay(exchange, record, attempt, self._settings.timeouts.idle_s)
+                idle_s = self._settings.timeouts.idle_s
+                trouble = await relay(exchange, record, attempt, idle_s, cut_usage=request.asks_for_usage)
                 outcome = self._forwarder.judge(attempt, trouble)
         except Refused as refused:
             outcome = write_problem(exchange, refused.problem, dialect_of(record.route_name), refused.status or 0)

@@ -224,3 +224,34 @@ def test_on_a_mixed_load_first_tokens_come_much_sooner_than_by_the_other_rules(t
     by_time, by_turn, by_requests = (serve_on_paper(pick, tokens_per_s) for pick in PICKS.values())
     assert by_time < 0.6 * by_requests
     assert by_time < 0.4 * by_turn
+
+
+def test_candidate_with_the_prompt_in_its_cache_wins_against_one_with_less_work():
+    assert route.pick_least_time([load(1_000), load(3_000)], 5_000, 0, [5_000, 200]) == 1
+
+
+def test_cache_does_not_outweigh_a_long_queue():
+    assert route.pick_least_time([load(1_000), load(9_000)], 5_000, 0, [5_000, 200]) == 0
+
+
+@given(loads(), PROMPT, TURN)
+def test_without_cached_prefixes_the_choice_is_the_same(engines, prompt_tokens, turn):
+    uncached = [prompt_tokens] * len(engines)
+    chosen = route.pick_least_time(engines, prompt_tokens, turn, uncached)
+    plain = route.pick_least_time(engines, prompt_tokens, turn)
+    known = all(engine.s_per_token for engine in engines)
+    cost = [(engine.work_tokens + prompt_tokens) * (engine.s_per_token if known else 1.0) for engine in engines]
+    assert cost[chosen] == cost[plain] == min(cost)
+
+
+def test_engines_that_were_not_measured_for_long_drift_towards_the_middle_speed():
+    engines = [load(s_per_token=1e-4), load(s_per_token=1e-4), load(s_per_token=1e-2)]
+    assert route.relax_speeds(engines, [1.0, 1.0, 30.0]) == [2]
+    assert engines[2].s_per_token == pytest.approx(1e-4 + (1e-2 - 1e-4) / math.e)
+    assert [engine.s_per_token for engine in engines[:2]] == [1e-4, 1e-4]
+
+
+def test_an_engine_alone_keeps_its_speed():
+    engines = [load(s_per_token=1e-2)]
+    assert route.relax_speeds(engines, [1_000.0]) == []
+    assert engines[0].s_per_token == 1e-2

@@ -41,6 +41,9 @@ _NO_NAME: Final = frozenset({b"null", b'""'})
 _LONGEST_NAME: Final = 512
 _LONGEST_RAW_NAME: Final = 6 * _LONGEST_NAME + 2
 """Every character spelt as an escape, and the quotes."""
+_USAGE_ON_REQUEST: Final = frozenset({"chat", "completions"})
+"""Routes whose streams state their usage only when they are asked to; the others always do."""
+_ASK_FOR_USAGE: Final = b'{"include_usage":true}'
 _TOKEN_BOUNDS: Final = ("max_completion_tokens", "max_tokens", "max_output_tokens")
 
 
@@ -95,17 +98,37 @@ class Ask:
         number = read_number(self._read(field))
         return 1 if number is None or not number < 1e9 else int(number)
 
-    def rename_model(self, name: str) -> list[Piece]:
-        """The body with another model's name in it, in pieces; every other byte stays."""
-        if self.route.kind == "multipart":
-            if self.spans is None or "model" not in self.spans:
-                return [self.body]
-            start, end = self.spans["model"]
-            return edit_fields(self.body, {"model": (start, end)}, {"model": name.encode()})
+    def usage_request(self) -> bytes | None:
+        """The value of `stream_options` with which a stream also states its usage, as JSON.
+
+        None when nothing is to be changed: the client asks for it itself, or its options cannot be read as a whole.
+        """
+        if self.route.name not in _USAGE_ON_REQUEST or not self.stream:
+            return None
+        raw = self.values.get("stream_options")
+        if raw is None or bytes(raw) == b"null":
+            return _ASK_FOR_USAGE
+        if len(bytes(raw)) >= VALUE_BYTES or self.include_usage:
+            return None
+        options = {name: value for name, value in decode_object(bytes(raw)).items() if name != "include_usage"}
+        return msgspec.json.encode({"include_usage": True, **options})
+
+    def change(self, edits: Mapping[str, bytes]) -> list[Piece]:
+        """The body with other values of some top-level fields, in pieces; every other byte stays.
+
+        `edits` are JSON texts, or the plain texts of a form, of which only fields that are there can be changed.
+        """
         spans = self.spans
+        if self.route.kind == "multipart":
+            known = {} if spans is None else spans
+            return edit_fields(self.body, known, {name: value for name, value in edits.items() if name in known})
         if spans is None:
-            spans = locate_fields(self.body, self.values, ("model",))
-        return edit_fields(self.body, spans, {"model": msgspec.json.encode(name)})
+            spans = locate_fields(self.body, self.values, edits)
+        return edit_fields(self.body, spans, edits, self.body.find(b"{") + 1)
+
+    def encode_name(self, name: str) -> bytes:
+        """A model's name as the body has it: plain in a form, else as JSON."""
+        return name.encode() if self.route.kind == "multipart" else msgspec.json.encode(name)
 
 
 async def parse_ask(route: Route, body: bytes, head: RequestHead, rules: FieldRules, pause: Pause) -> Ask:

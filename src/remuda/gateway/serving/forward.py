@@ -35,7 +35,7 @@ _JOINED_BYTES: Final = 64 * 1024
 class Request:
     """What is sent to whichever engine takes it."""
 
-    __slots__ = ("_block", "_body", "_length", "_name", "_request_id", "_trace", "ask", "served")
+    __slots__ = ("_block", "_body", "_length", "_name", "_request_id", "_trace", "_usage_request", "ask", "served")
 
     def __init__(self, ask: Ask, served: Served, exchange: Exchange, lines: bytes) -> None:
         """`lines` are the client's header lines that go on to the engine."""
@@ -44,21 +44,36 @@ class Request:
         self._body: bytes | list[bytes | memoryview] = ask.body
         self._length = len(ask.body)
         self._name = served.name
+        self._usage_request = ask.usage_request()
+        if self._usage_request is not None:
+            self._edit({"stream_options": self._usage_request})
         self._block = lines
         self._request_id = exchange.request_id
         self._trace = continue_trace(exchange.head.traceparent)
 
-    def render(self, engine: LiveEngine) -> tuple[bytes, bytes | list[bytes | memoryview]]:
-        """Head and body for this engine. The body is the client's own, unless the engine knows the model otherwise.
+    @property
+    def asks_for_usage(self) -> bool:
+        """The gateway itself asks for the usage of the stream, so what states it is not for the client."""
+        return self._usage_request is not None
 
-        A large edited body is a list of pieces: joining them would stall the event loop.
+    def _edit(self, edits: dict[str, bytes]) -> None:
+        """Change fields of the body. A large body becomes a list of pieces: joining them would stall the event loop."""
+        pieces = self.ask.change(edits)
+        self._length = sum([len(piece) for piece in pieces])
+        self._body = b"".join(pieces) if self._length <= _JOINED_BYTES else pieces
+
+    def render(self, engine: LiveEngine) -> tuple[bytes, bytes | list[bytes | memoryview]]:
+        """Head and body for this engine. The body is the client's own but for what must be edited.
+
+        That is the model's name, where the engine knows it by another one, and the request for a stream's usage.
         """
         served = self.served
         name = served.adapter or engine.model_name or served.canonical
         if name != self._name and self._name is not None:
-            pieces = self.ask.rename_model(name)
-            self._length = sum([len(piece) for piece in pieces])
-            self._body = b"".join(pieces) if self._length <= _JOINED_BYTES else pieces
+            edits = {"model": self.ask.encode_name(name)}
+            if self._usage_request is not None:
+                edits["stream_options"] = self._usage_request
+            self._edit(edits)
             self._name = name
         path, pool = self.ask.route.path, engine.pool
         start = pool.starts.get(path) or pool.start_for(path)

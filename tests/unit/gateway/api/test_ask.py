@@ -284,7 +284,7 @@ def test_small_and_large_bodies_are_read_alike(fields):
 def test_only_the_models_name_changes(body, padding):
     body %= (b"," + json.dumps(padding)[1:-1].encode()) if padding else b""
     ask = ask_for(body)
-    edited = b"".join(ask.rename_model('n"ew'))
+    edited = b"".join(ask.change({"model": ask.encode_name('n"ew')}))
     assert edited == body.replace(b'"a"', b'"n\\"ew"')
     assert ask.body is body
 
@@ -301,7 +301,7 @@ def test_a_form_is_read_and_its_model_renamed(sound):
     pauses: list[int] = []
     ask = ask_for(FORM % (sound, b"a"), SPEECH, request=FORM_HEAD, pauses=pauses)
     assert ask.model == b'"a"'
-    assert b"".join(ask.rename_model("bcd")) == FORM % (sound, b"bcd")
+    assert b"".join(ask.change({"model": ask.encode_name("bcd")})) == FORM % (sound, b"bcd")
     assert bool(pauses) == (len(sound) > 4)
 
 
