@@ -12,6 +12,7 @@ from tests.gateway.wire import Wire
 
 from remuda.gateway.app import Gateway
 from remuda.gateway.options import Health, Listen, Logging, Timeouts
+from remuda.gateway.record.log_writer import LogWriter
 from remuda.gateway.settings import GatewaySettings
 from remuda.gateway.table import Endpoint, ModelRoute, Table
 
@@ -87,9 +88,11 @@ def adjust(settings: GatewaySettings, **changes: Any) -> GatewaySettings:
 
 
 @contextlib.asynccontextmanager
-async def open_site(engines: int = 1, table: Table | None = None, **settings) -> AsyncIterator[Site]:
+async def open_site(
+    engines: int = 1, table: Table | None = None, log_writer: LogWriter | None = None, **settings
+) -> AsyncIterator[Site]:
     doubles = [await DoubleEngine().start() for _ in range(engines)]
-    gateway = Gateway(adjust(QUIET, **settings))
+    gateway = Gateway(adjust(QUIET, **settings), log_writer=log_writer)
     site = Site(gateway, 0, doubles)
     try:
         gateway.apply(table or Table(models=(route_to(doubles),)))

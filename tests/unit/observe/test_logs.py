@@ -7,6 +7,7 @@ import time
 
 import pytest
 
+from remuda.observe import logs
 from remuda.observe.logs import (
     FLUSH_BYTES,
     LONGEST_REQUEST_ID,
@@ -186,6 +187,23 @@ def test_a_secret_in_a_request_id_is_masked(log_format, request_id, logged):
     (line,) = lines_of(log_format, access(request_id))
     found = json.loads(line)["request"] if log_format == "json" else line.rpartition("[")[2].removesuffix("]")
     assert found == logged
+
+
+@pytest.mark.parametrize(
+    ("request_id", "searched"),
+    [
+        pytest.param("req-0123456789ab-1f", [], id="id-of-the-gateway"),
+        pytest.param("0f3a2c44-9e1d-4a77-8b5e-2f6d1c0a9b8e", [], id="uuid"),
+        pytest.param("4711", [], id="number"),
+        pytest.param("order-4711", ["order-4711"], id="id-of-a-client"),
+        pytest.param("sk-0123456789abcdef", ["sk-0123456789abcdef"], id="secret"),
+    ],
+)
+def test_only_ids_that_are_not_plain_are_searched_for_secrets(monkeypatch, request_id, searched):
+    seen = []
+    monkeypatch.setattr(logs, "mask_secrets", lambda text: seen.append(text) or text)
+    lines_of("json", access(request_id))
+    assert seen == searched
 
 
 def test_lines_are_written_together_in_order_and_by_size():

@@ -1,11 +1,11 @@
 """Writes the log without ever making a request wait for whoever reads it.
 
-A full pipe or a stopped terminal blocks a write for as long as it likes, so a thread of its own writes. What it has not
-written yet is bounded: beyond that, lines are dropped and counted. Does not know what a line says.
+A full pipe or a stopped terminal can block a write for any time, so a thread of its own writes. The lines that it has
+not written yet are bounded; beyond that, new lines are dropped and counted. The module does not know what a line says.
 """
 
-import contextlib
 import os
+import select
 import threading
 from collections import deque
 from typing import Final
@@ -29,7 +29,7 @@ class LogWriter:
         self._writing = False
         self._thread: threading.Thread | None = None
         self.dropped_lines = 0
-        """Lines that nobody took in time."""
+        """Lines that nobody read in time."""
 
     def put(self, data: bytes) -> None:
         """Write whole lines, soon. Never blocks."""
@@ -53,14 +53,16 @@ class LogWriter:
         """Nothing to do: lines are written as soon as somebody takes them. Part of a text stream."""
 
     def close(self, timeout_s: float = _LAST_WRITE_S) -> None:
-        """Wait until everything is written, or `timeout_s` has passed."""
+        """Wait until everything is written, or `timeout_s` has passed. Nothing is put after this."""
         with self._lock:
             self._idle.wait_for(lambda: not self._waiting and not self._writing, timeout_s)
 
     def _run(self) -> None:
+        unwritten = b""
         while True:
             with self._lock:
                 self._writing = False
+                self.dropped_lines += unwritten.count(b"\n")
                 if not self._waiting:
                     self._idle.notify_all()
                     self._news.wait_for(lambda: bool(self._waiting))
@@ -68,10 +70,24 @@ class LogWriter:
                 self._waiting.clear()
                 self._waiting_bytes = 0
                 self._writing = True
-            _write_all(self._fd, data)
+            unwritten = _write_all(self._fd, data)
 
 
-def _write_all(fd: int, data: bytes) -> None:
-    with contextlib.suppress(OSError):  # nobody reads the log any more; serving goes on
-        while data:
-            data = data[os.write(fd, data) :]
+def _write_all(fd: int, data: bytes) -> bytes:
+    """Write everything, however long that takes. What is returned could not be written: nobody can read it any more."""
+    view = memoryview(data)
+    written = 0
+    while written < len(data):
+        try:
+            written += os.write(fd, view[written:])
+        except BlockingIOError:  # another process that has the same terminal made it non-blocking
+            _wait_for_room(fd)
+        except OSError:
+            return data[written:]
+    return b""
+
+
+def _wait_for_room(fd: int) -> None:
+    poll = select.poll()
+    poll.register(fd, select.POLLOUT)
+    poll.poll()
