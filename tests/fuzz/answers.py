@@ -62,6 +62,7 @@ class Engine(Owner):
     """Remembers a head, and which connections it got back."""
 
     def __init__(self) -> None:
+        self.own = False
         self.answer_memo = None
         self.id_line = b""
         self.kept: list[Upstream] = []

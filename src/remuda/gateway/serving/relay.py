@@ -34,7 +34,6 @@ _RECENT: Final = 4
 _NO_CHOICES: Final = b'"choices":[]'
 """In the event that states the usage of a stream of OpenAI's API. Inside a JSON string its quotes would be escaped."""
 _FAILED_HOP: Final = b"x-remuda-hop: engine\r\n"
-_BODILESS: Final = frozenset({204, 304})
 _LAST_CHUNK: Final = b"0\r\n\r\n"
 
 
@@ -61,7 +60,7 @@ async def relay(
 def write_whole(exchange: Exchange, record: Record, upstream: Upstream) -> None:
     """Relay an answer that is here as a whole: it goes out in one piece."""
     body = upstream.take_parts()
-    framing = b"" if upstream.head.status in _BODILESS else b"content-length: %d\r\n" % len(body)
+    framing = b"" if upstream.head.bodiless else b"content-length: %d\r\n" % len(body)
     exchange.link.write(render_head(exchange, record, upstream, framing) + body)
     record.answer_bytes = len(body)
     note_usage(record, body)
@@ -163,7 +162,7 @@ class Relay(Taker):
 
     def _frame_anew(self) -> bytes:
         """The same when nobody knows its length yet."""
-        if self.upstream.head.status in _BODILESS:
+        if self.upstream.head.bodiless:
             return b""
         if self.exchange.head.minor == 0:
             self.exchange.keep_alive = False

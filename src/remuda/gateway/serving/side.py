@@ -76,7 +76,7 @@ class Sides:
         pool = self._pools.get(side.socket)
         if pool is None:
             address = Address(side.name, "localhost", 0, socket_path=side.socket)
-            pool = self._pools[side.socket] = Pool(address, self._limits)
+            pool = self._pools[side.socket] = Pool(address, self._limits, own=True)
         return pool
 
     def pools(self) -> list[Pool]:

@@ -38,12 +38,14 @@ _MALFORMED: Final = "what it sent is not HTTP"
 
 
 class _AnotherAnswer(Exception):  # noqa: N818 - it stops the parser
-    """The engine goes on after its answer."""
+    """What follows does not belong to this answer. The connection is not used again."""
 
 
 class Owner:
     """The part of a pool that its connections use."""
 
+    own: bool
+    """A process of our own answers, not an engine."""
     answer_memo: HeadMemo[AnswerHead] | None
     """The head of the engine's last whole answer."""
     id_line: bytes
@@ -82,6 +84,7 @@ class Upstream:
         "_silent_bytes",
         "_taker",
         "_takes_chunks",
+        "_to_head",
         "answer",
         "busy",
         "complete",
@@ -121,7 +124,7 @@ class Upstream:
         self._parts: list[bytes] = []
         self._silent_bytes = 0
         self._failure = ""
-        self._fed = self._failed = self._holding = False
+        self._fed = self._failed = self._holding = self._to_head = False
         self._between_chunks = False
         self._takes_chunks = False
         self.head: AnswerHead = NO_HEAD
@@ -294,10 +297,14 @@ class Upstream:
             if 100 <= status < 200:
                 check_interim_head(self._headers)
             else:
-                self.head = read_answer_head(self._parser.get_http_version(), status, self._headers)
+                version = self._parser.get_http_version()
+                self.head = read_answer_head(version, status, self._headers, self.owner.own, self._to_head)
         except BadAnswer as bad:
             self._failure = bad.detail
             raise
+        if self._to_head and self.head.status:
+            self.complete = True
+            raise _AnotherAnswer  # the parser does not know what was asked, and would wait for a body
 
     def on_body(self, body: bytes) -> None:
         self._parts.append(body)
@@ -342,6 +349,7 @@ class Upstream:
     def begin(self, head: bytes, deadline_at: float) -> Signal["Upstream"]:
         """Send the head of a request whose body follows in parts; the signal is set when its answer has begun."""
         answer = self.send(head, b"", deadline_at)
+        self._to_head = head.startswith(b"HEAD ")
         self._body_open = True
         return answer
 

@@ -12,16 +12,19 @@ _MEANINGS: Final = {
     b"transfer-encoding": _CODING,
     b"content-type": _TYPE,
     b"connection": _CONNECTION,
-    # They describe the hop to the engine, or the engine's place, or only the gateway may say them to its clients.
+    # They describe the hop to the engine, or only the gateway may say them to its clients.
     **dict.fromkeys(
         (
             b"keep-alive", b"proxy-connection", b"proxy-authenticate", b"proxy-authentication-info", b"upgrade", b"te",
-            b"trailer", b"via", b"forwarded", b"server", b"alt-svc", b"location", b"content-location",
-            b"www-authenticate", b"set-cookie", b"strict-transport-security", b"x-request-id",
+            b"trailer", b"via", b"forwarded", b"server", b"alt-svc", b"x-request-id",
         ),
         _DROP,
     ),
 }  # fmt: skip
+_OWN_ONLY: Final = frozenset(
+    {b"location", b"content-location", b"www-authenticate", b"set-cookie", b"strict-transport-security"}
+)
+"""An engine's would give its address away or bind the client to it. A process of our own may say them."""
 _OURS: Final = (b"x-remuda-", b"access-control-")
 """Beginnings of names that only the gateway may say to its clients."""
 _PLAIN_CONNECTION: Final = frozenset({b"keep-alive", b"close"})
@@ -39,17 +42,28 @@ class AnswerHead:
 
     status          0 while no head has been read
     lines           the header lines that go on to the client, rendered
-    content_length  how long the body is; None when the head does not say it or there is never a body
+    content_length  how long the body is, or would be in the answer to HEAD; None when the head does not say it
     chunked         whether the engine framed the body in chunks
     streams         whether the body is an event stream
+    bodiless        whether there is never a body, whatever else the head says
     fault           why this answer is not for the client, as the end of a sentence about the engine; mostly empty:
                     redirections and refused credentials are for the gateway itself, whose operator must mend them
     """
 
-    __slots__ = ("chunked", "content_length", "fault", "lines", "status", "streams")
+    __slots__ = ("bodiless", "chunked", "content_length", "fault", "lines", "status", "streams")
 
-    def __init__(self, status: int, lines: bytes, content_length: int | None, chunked: bool, streams: bool) -> None:
+    def __init__(
+        self,
+        status: int,
+        lines: bytes,
+        content_length: int | None,
+        *,
+        chunked: bool = False,
+        streams: bool = False,
+        bodiless: bool = False,
+    ) -> None:
         self.status = status
+        self.bodiless = bodiless
         self.fault = _find_fault(status)
         self.lines = lines
         self.content_length = content_length
@@ -63,7 +77,7 @@ def _find_fault(status: int) -> str:
     return _FAULTS.get(status, "")
 
 
-NO_HEAD: Final = AnswerHead(0, b"", None, False, False)
+NO_HEAD: Final = AnswerHead(0, b"", None)
 """Before an answer's head has been read."""
 
 
@@ -75,13 +89,19 @@ class BadAnswer(Exception):  # noqa: N818 - it is a verdict on the engine's byte
         self.detail = detail
 
 
-def read_answer_head(version: str, status: int, headers: list[tuple[bytes, bytes]]) -> AnswerHead:
-    """The head with this HTTP version, status and headers. Raises BadAnswer."""
+def read_answer_head(
+    version: str, status: int, headers: list[tuple[bytes, bytes]], own: bool = False, to_head: bool = False
+) -> AnswerHead:
+    """The head with this HTTP version, status and headers. Raises BadAnswer.
+
+    own      a process of our own says it, not an engine
+    to_head  it answers a HEAD request
+    """
     _check_status(version, status)
     lines = []
     said: dict[int, bytes] = {}
     for name, value in headers:
-        meaning, line = _read_line(name, value)
+        meaning, line = _read_line(name, value, own)
         if line:
             lines.append(line)
         if meaning < _DROP:
@@ -91,10 +111,14 @@ def read_answer_head(version: str, status: int, headers: list[tuple[bytes, bytes
     block = b"".join(_drop_named(lines, said.get(_CONNECTION)))
     if len(block) > _HEAD_BYTES:
         raise BadAnswer("the head of its answer is too large")
+    length = _read_length(said.get(_LENGTH))
+    chunked = _read_coding(said.get(_CODING), version)
     if status in _BODILESS:
-        return AnswerHead(status, block, None, False, False)
+        return AnswerHead(status, block, None, bodiless=True)
+    if to_head:
+        return AnswerHead(status, block, length, bodiless=True)
     streams = said.get(_TYPE, b"")[:17].lower() == b"text/event-stream"
-    return AnswerHead(status, block, _read_length(said.get(_LENGTH)), _read_coding(said.get(_CODING), version), streams)
+    return AnswerHead(status, block, length, chunked=chunked, streams=streams)
 
 
 def check_interim_head(headers: list[tuple[bytes, bytes]]) -> None:
@@ -104,13 +128,13 @@ def check_interim_head(headers: list[tuple[bytes, bytes]]) -> None:
 
 
 @lru_cache(maxsize=256)
-def _read_line(name: bytes, value: bytes) -> tuple[int, bytes]:
+def _read_line(name: bytes, value: bytes, own: bool) -> tuple[int, bytes]:
     """(what the header means here, the line that goes on or nothing). Engines repeat nearly all of their headers."""
     name = name.lower()
     meaning = _MEANINGS.get(name, _OTHER)
-    if meaning in {_TYPE, _OTHER} and not name.startswith(_OURS):
-        return meaning, b"%b: %b\r\n" % (name, value)
-    return meaning, b""
+    if meaning not in {_TYPE, _OTHER} or name.startswith(_OURS) or (name in _OWN_ONLY and not own):
+        return meaning, b""
+    return meaning, b"%b: %b\r\n" % (name, value)
 
 
 def _check_status(version: str, status: int) -> None:

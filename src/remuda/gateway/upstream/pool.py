@@ -66,11 +66,14 @@ class Pool(Owner):
         "connects",
         "id_line",
         "idle",
+        "own",
         "starts",
     )
 
-    def __init__(self, address: Address, limits: PoolLimits) -> None:
+    def __init__(self, address: Address, limits: PoolLimits, own: bool = False) -> None:
+        """`own`: a process of our own answers, not an engine."""
         self._limits = limits
+        self.own = own
         self._connecting: set[asyncio.Task[None]] = set()
         self._tls: ssl.SSLContext | None = ssl.create_default_context() if address.tls else None
         self.answer_memo: HeadMemo[AnswerHead] | None = None

@@ -48,6 +48,7 @@ class Engine(Owner):
     """Notes which connections it gets back."""
 
     def __init__(self) -> None:
+        self.own = False
         self.answer_memo = None
         self.kept: list[Upstream] = []
 

@@ -16,6 +16,7 @@ HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding
 class Engine(Owner):
     """Remembers nothing."""
 
+    own = False
     answer_memo = None
 
 
