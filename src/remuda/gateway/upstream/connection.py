@@ -416,7 +416,7 @@ class Upstream:
             self.resume()
         if self._large and self.head.status >= 400:
             self._poisoned = True  # an engine that refuses a large body may do so without reading it
-        if self.complete and self._keep_alive and not (self._poisoned or self.lost or self.transport.is_closing()):
+        if self.complete and self._keep_alive and not (self._poisoned or self.lost):
             self.reused = True
             self.owner.keep(self)
         elif not self.lost:
