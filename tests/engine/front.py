@@ -17,7 +17,7 @@ from tests.engine.tap import Exchange, Message, Tap, parse_messages
 
 from remuda import spec
 from remuda.fleet.gateway_process import GatewayState, GatewaySupervisor
-from remuda.gateway.settings import GatewaySettings
+from remuda.fleet.plan import plan_settings
 from remuda.gateway.table import Endpoint, table_from_spec
 
 ANSWER_S = 120.0
@@ -77,10 +77,10 @@ async def open_front(engines: Sequence[tuple[spec.Model, Running]], folder: Path
     async with contextlib.AsyncExitStack() as stack:
         taps = {model.name: await stack.enter_async_context(Tap(running.status.port)) for model, running in engines}
         endpoints = {name: (Endpoint(f"{name}-0", "127.0.0.1", tap.port),) for name, tap in taps.items()}
-        models = tuple(model for model, _ in engines)
-        settings = asdict(GatewaySettings(port=0))
+        loaded = spec.Loaded(models=tuple(model for model, _ in engines))
+        settings = asdict(plan_settings(loaded, 0))
         gateway = GatewaySupervisor(settings, lambda _status: None, folder / "gateway.log")
-        gateway.send_table(table_from_spec(spec.Loaded(models=models), endpoints))
+        gateway.send_table(table_from_spec(loaded, endpoints))
         running = asyncio.create_task(gateway.run())
         try:
             await poll(lambda: running.done() or gateway.status.state is GatewayState.LISTENING, LISTEN_S)
