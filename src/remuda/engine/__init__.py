@@ -1,4 +1,4 @@
-"""One vLLM engine as a supervised process: its environment, weights, arguments, start, watch, drain.
+"""One vLLM engine as a supervised process: its environment, weights, plan, start, diagnosis and drain.
 
-Does not know fleets or gateways; `fleet` builds plans and engines from here.
+The package does not know fleets or gateways.
 """

@@ -1,7 +1,7 @@
-"""Runs one download in the engine's environment and reads how it goes.
+"""Runs one download of a repository in a child process under the engine's own interpreter.
 
-The child (inside/fetch.py) gets its job on stdin and answers in JSON lines: progress, then done or an error that it has
-already put into words. Does not know models. Called by `weights`.
+The child (inside/fetch.py) reads its job from stdin and answers in JSON lines: progress, then `done`, or an error with
+a message and a hint. The module does not know models.
 """
 
 import asyncio
@@ -20,13 +20,13 @@ from remuda.machine.parent_death import PARENT_VARIABLE
 
 _FETCHER: Final = Path(__file__).parent / "inside" / "fetch.py"
 _LINE_LIMIT_BYTES: Final = 16 * 1024 * 1024
-"""The last line names every file: a thousand of them exceed asyncio's own limit of 64 KiB."""
+"""The last line names every file; a thousand names exceed asyncio's own limit of 64 KiB."""
 _TOKEN_VARIABLES: Final = frozenset({"HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HUGGINGFACE_HUB_TOKEN"})
 
 
 @dataclass(frozen=True, slots=True)
 class FetchJob:
-    """One repository of a hub, at one revision, into one folder."""
+    """Download one revision of a repository into a folder."""
 
     repo: str
     revision: str | None
@@ -38,7 +38,7 @@ class FetchJob:
 
 
 async def run_fetch(job: FetchJob, python: Path, progress: ProgressCallback) -> dict[str, Any]:
-    """Download; returns {"commit", "files": {name: size}, "bytes"}. Cancelling it ends the child."""
+    """Download, and return {"commit", "files": {name: size}, "bytes"}. Cancelling the call ends the child."""
     process = await _start(job, python)
     try:
         assert process.stdin is not None
@@ -86,7 +86,7 @@ async def _start(job: FetchJob, python: Path) -> asyncio.subprocess.Process:
 
 
 def _parse(line: bytes) -> dict[str, Any] | None:
-    """A line of the child's; None for what a library printed between them."""
+    """A line of the child; None for a line that a library printed in between."""
     try:
         message = json.loads(line)
     except ValueError:
@@ -95,7 +95,7 @@ def _parse(line: bytes) -> dict[str, Any] | None:
 
 
 def _environment(environ: Mapping[str, str], job: FetchJob) -> dict[str, str]:
-    """The user's proxies and HF_ENDPOINT, without tokens lying around: only the file's own reference counts."""
+    """The user's proxies and HF_ENDPOINT without their tokens: only the token that the model file names is used."""
     env = {name: value for name, value in clean_environment(environ).items() if name not in _TOKEN_VARIABLES}
     return env | {
         PARENT_VARIABLE: str(os.getpid()),

@@ -1,8 +1,8 @@
-"""Errors of the engine package.
+"""Errors of the package engine.
 
 EngineError                 an engine cannot be installed, started or kept alive
 ├── InstallError            its environment cannot be built (network, disk, permissions, unsupported CPU)
-└── WeightsError            its weights cannot be had (not found, gated, no token, interrupted)
+└── WeightsError            its weights are missing (not found, gated, no token, interrupted)
 """
 
 from remuda.errors import RemudaError
@@ -17,4 +17,4 @@ class InstallError(EngineError):
 
 
 class WeightsError(EngineError):
-    """The weights a model file names cannot be had."""
+    """The weights that a model file names are missing."""

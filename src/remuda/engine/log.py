@@ -1,7 +1,6 @@
-"""An engine's log on disk: bounded, rotated, without secrets.
+"""The log of an engine on disk: bounded, rotated, without secrets.
 
-Knows lines and files; does not know what they mean (`stages`, `deaths`). Called by `process` for every chunk the
-engine writes.
+The module knows lines and files, and not what the lines mean (engine.diagnosis reads them).
 """
 
 from collections import deque
@@ -12,24 +11,24 @@ from typing import BinaryIO, Final
 from remuda.spec.secrets import mask_secrets
 
 MAX_FILE_BYTES: Final = 16 * 1024 * 1024
-"""One file; with two predecessors an engine's log never takes more than 48 MiB."""
+"""One file. With its two predecessors, the log of an engine takes at most 48 MiB."""
 KEPT_FILES: Final = 2
 MAX_LINE_BYTES: Final = 32 * 1024
-"""vLLM prints its whole configuration in one line of about 4 KB; what is longer is cut."""
+"""A longer line is cut. vLLM prints its whole configuration in one line of about 4 KB."""
 RECENT_LINES: Final = 400
-"""Lines kept in memory to explain a death."""
+"""Lines that are kept in memory, so that the cause of a death can be found in them."""
 
 _MASK: Final = b"***"
 
 
 class EngineLog:
-    """Takes chunks, writes whole masked lines, hands each to `on_line`."""
+    """Takes chunks of output, writes whole lines without secrets, and gives each line to `on_line`."""
 
     def __init__(
         self, path: Path, secrets: Iterable[str] = (), on_line: Callable[[str], None] = lambda _: None
     ) -> None:
         self._path = path
-        # line by line, for that is how a secret of several lines (a PEM key) is printed
+        # A secret of several lines, such as a PEM key, is masked line by line.
         self._secrets = [part for secret in secrets for part in secret.encode().splitlines() if len(part) >= 4]
         self._on_line = on_line
         self._tail = b""
@@ -38,7 +37,7 @@ class EngineLog:
         self.recent: deque[str] = deque(maxlen=RECENT_LINES)
 
     def write(self, chunk: bytes) -> None:
-        """Add what the engine wrote; a progress bar's carriage returns end lines too."""
+        """Add output of the engine. The carriage returns of a progress bar end lines too."""
         lines = (self._tail + chunk).replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n")
         self._tail = lines.pop()
         if len(self._tail) > MAX_LINE_BYTES:
@@ -48,11 +47,11 @@ class EngineLog:
             self._take(line)
 
     def note(self, text: str) -> None:
-        """Add a line of Remuda's own: starts, ends, reasons."""
+        """Add a line of Remuda: a start, an end, a reason."""
         self._take(f"remuda: {text}".encode())
 
     def close(self) -> None:
-        """Write what is left of a line that was never ended."""
+        """Write the last line, if it has no end, and close the file."""
         if self._tail:
             self._take(self._tail)
             self._tail = b""
@@ -75,7 +74,7 @@ class EngineLog:
         return mask_secrets(line.decode("utf-8", "surrogateescape")).encode("utf-8", "surrogateescape")
 
     def _store(self, line: bytes) -> None:
-        """A full disk must not stop an engine: what cannot be written is dropped."""
+        """Write a line. If that fails, the line is lost: a full disk must not stop an engine."""
         try:
             if self._file is None:
                 self._path.parent.mkdir(parents=True, exist_ok=True)
@@ -91,7 +90,7 @@ class EngineLog:
 
     def _rotate(self) -> None:
         assert self._file is not None
-        full, self._file = self._file, None  # whatever fails below, the next line opens the file anew
+        full, self._file = self._file, None  # if something fails below, the next line opens the file again
         full.close()
         for age in range(KEPT_FILES, 0, -1):
             older = self._path if age == 1 else self._numbered(age - 1)

@@ -1,10 +1,9 @@
-"""A place of its own for what vLLM leaves behind when it is killed: sockets, temporary files, semaphores.
+"""Gives each engine a folder of its own, and removes what a killed vLLM leaves: sockets, files, semaphores.
 
-vLLM binds a socket per connection between its processes and names semaphores and shared memory at random; only an
-orderly end removes them. So each engine gets a folder (VLLM_RPC_BASE_PATH, TMPDIR), and the folder's name is what its
-names in /dev/shm begin with (set by inside/launch.py). All of it is removed when the engine has ended. A Remuda that
-was killed cannot do that: it is known by the lock it no longer holds, and the next start of any engine does it instead.
-Called by `supervise`.
+vLLM binds sockets between its processes and names semaphores and shared memory at random, and removes them only at an
+orderly end. So each engine gets a folder (VLLM_RPC_BASE_PATH, TMPDIR), and its names in /dev/shm begin with the name of
+that folder (inside/launch.py). All of it is removed when the engine has ended. If Remuda itself is killed, its lock on
+the folder is free, and the next start of any engine removes the folder.
 """
 
 import contextlib
@@ -19,7 +18,7 @@ from remuda.engine.errors import EngineError
 from remuda.machine import locks
 
 SHM_PREFIX_VARIABLE: Final = "REMUDA_SHM_PREFIX"
-"""Read by inside/launch.py."""
+"""inside/launch.py reads it."""
 _PREFIX: Final = "remuda-engine-"
 _LOCK: Final = "lock"
 _SOCKET_PATH_BYTES: Final = 107
@@ -32,10 +31,10 @@ _SHORT: Final = Path("/tmp")  # noqa: S108 (mkdtemp makes a private folder in it
 
 @contextlib.contextmanager
 def own_scratch(preferred: Path) -> Iterator[Mapping[str, str]]:
-    """The variables that lead an engine to its own places, which are gone when the block ends.
+    """The variables that name an engine's own folder. The folder is removed when the block ends.
 
-    The user's TMPDIR is where the folder is made, when there is one; else `preferred`; /tmp where a socket's path would
-    become too long.
+    It is made in the user's TMPDIR if that is set, else in `preferred`, or in /tmp where the path of a socket would be
+    too long.
     """
     bases = [*map(Path, filter(None, [os.environ.get("TMPDIR")])), preferred, _SHORT]
     _sweep(bases)
@@ -55,7 +54,7 @@ def _make_folder(bases: list[Path]) -> tuple[Path, TextIO]:
             continue
         try:
             base.mkdir(mode=0o700, parents=True, exist_ok=True)
-            folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=base))  # in /tmp others must not guess its name
+            folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=base))  # others must not guess its name in /tmp
             return folder, _hold_lock(folder)
         except OSError as error:
             reason = f"{base}: {error.strerror}"
@@ -63,9 +62,9 @@ def _make_folder(bases: list[Path]) -> tuple[Path, TextIO]:
 
 
 def _hold_lock(folder: Path) -> TextIO:
-    """The lock gets its name when it is held: a free one means that its owner is gone.
+    """Take the lock, then give it its name, so that a free lock of that name means that its owner is gone.
 
-    On a file system without locks it never gets it, and the folder of a killed Remuda stays: nothing is known of it.
+    On a file system without locks it never gets its name, and the folder of a killed Remuda stays.
     """
     try:
         lock = (folder / f"{_LOCK}.new").open("w")
@@ -78,7 +77,7 @@ def _hold_lock(folder: Path) -> TextIO:
 
 
 def _sweep(bases: list[Path]) -> None:
-    """Remove what a Remuda that was killed left: its lock is free, whatever process or container it ran in."""
+    """Remove the folders of killed supervisors: their locks are free, in whatever container they ran."""
     for folder in {folder for base in bases for folder in _list_own(base)}:
         with contextlib.suppress(OSError), (folder / _LOCK).open("r+") as lock:
             if _try_lock(lock.fileno()):
@@ -86,7 +85,7 @@ def _sweep(bases: list[Path]) -> None:
 
 
 def _list_own(base: Path) -> list[Path]:
-    """Folders of engines in `base`, of this user's. In /tmp anybody can make one of any name, even of a living one."""
+    """This user's engine folders in `base`. In /tmp anybody can make a folder of any name."""
     with contextlib.suppress(OSError), os.scandir(base) as entries:
         return [
             Path(entry)
@@ -106,11 +105,11 @@ def _try_lock(descriptor: int) -> bool:
 
 
 def _remove(folder: Path) -> None:
-    """The folder, and every name in /dev/shm that begins with its name."""
+    """Remove the folder, and every name in /dev/shm that begins with its name."""
     begins = (f"sem.{folder.name}-", f"{folder.name}-")
     with contextlib.suppress(OSError):
         for name in os.listdir(_SHM):
             if name.startswith(begins):
-                with contextlib.suppress(OSError):  # another user's
+                with contextlib.suppress(OSError):  # it belongs to another user
                     (_SHM / name).unlink()
     shutil.rmtree(folder, ignore_errors=True)

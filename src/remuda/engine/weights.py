@@ -1,12 +1,12 @@
-"""Has a model's weights on this machine: finds them, or fetches them with the hub's own client.
+"""Finds a model's weights on this machine, or downloads them with the hub's own client.
 
-    locate_weights   the folders a file's sources stand for (nothing is downloaded)
-    find_folder      the same for one source, or None
+    locate_weights   the folders of a model's sources (nothing is downloaded)
+    find_folder      the folder of one source, or None
     fetch_weights    download what is missing
 
-`hf://` is downloaded by huggingface_hub inside the engine's environment (inside/fetch.py), so Remuda itself needs no
-client; the token goes through a pipe, never into argv or the environment. Fetched folders are complete when their
-marker exists; an interrupted download is taken up where it ended. Called by plan and fleet.
+huggingface_hub downloads `hf://` sources in the engine's environment (inside/fetch.py), so Remuda itself needs no
+client. The token goes through a pipe, never into argv or the environment. A downloaded folder is complete when its
+marker exists; an interrupted download continues where it ended.
 """
 
 import asyncio
@@ -46,7 +46,7 @@ class WeightPaths:
 
 
 def locate_weights(model: spec.Model, home: Home) -> WeightPaths:
-    """Where the weights are; WeightsError when they cannot be on this machine or are not there yet."""
+    """Where the weights are; WeightsError when they are missing, or cannot be on this machine."""
     paths = {place: _locate(source, home, place) for place, source in _sources(model)}
     return WeightPaths(
         model=paths["source"],
@@ -56,7 +56,7 @@ def locate_weights(model: spec.Model, home: Home) -> WeightPaths:
 
 
 def find_folder(source: spec.Source, home: Home) -> Path | None:
-    """The folder of a model's source if it is on this machine now, whole."""
+    """The folder of a source if it is complete on this machine; else None."""
     try:
         return _locate(source, home, "source")
     except WeightsError:
@@ -66,7 +66,7 @@ def find_folder(source: spec.Source, home: Home) -> Path | None:
 async def fetch_weights(
     model: spec.Model, installation: Installation, home: Home, progress: ProgressCallback = lambda _: None
 ) -> WeightPaths:
-    """Download every `hf://` source of the model that is not here yet."""
+    """Download every `hf://` source of the model that is missing."""
     for place, source in _sources(model):
         folder = _folder(source, home, place)
         if source.scheme == "hf" and read_marker(folder) is None:
@@ -84,7 +84,7 @@ async def fetch_weights(
 
 
 def read_marker(folder: Path) -> dict[str, Any] | None:
-    """What was fetched into this folder; None when the download never ended or a file is gone since."""
+    """What was downloaded into this folder; None when the download did not end, or a file is missing."""
     try:
         marker: dict[str, Any] = json.loads((folder / MARKER).read_text(encoding="utf-8"))
         whole = all((folder / name).stat().st_size == size for name, size in marker["files"].items())
@@ -119,7 +119,7 @@ def _locate(source: spec.Source, home: Home, place: str) -> Path:
 
 
 def _folder(source: spec.Source, home: Home, place: str) -> Path:
-    """The folder a source stands for on this machine; local ones are checked."""
+    """The folder of a source on this machine. A local folder is checked."""
     if source.scheme == "hf":
         name = source.location.replace("/", "--")
         return home.weights / "hf" / f"{name}@{(source.revision or 'main').replace('/', '--')}"
@@ -142,7 +142,7 @@ def _checked(folder: Path, source: spec.Source, place: str) -> Path:
     try:
         folder.stat()
     except (FileNotFoundError, NotADirectoryError):
-        pass  # told below
+        pass  # reported below
     except OSError as error:
         raise WeightsError(f"{place}: {folder}: {error.strerror}", "check the path and who may read it") from error
     if not folder.is_dir():

@@ -1,11 +1,11 @@
-"""Downloads one repository of a Hugging Face hub into a folder; interrupted, it loses 10 MiB of a file at most.
+"""Downloads one repository of a Hugging Face hub into a folder. An interruption loses at most 10 MiB of a file.
 
-Runs under the engine's own interpreter with its huggingface_hub, so it imports nothing of Remuda. The job is one JSON
-line on stdin: repo, revision, folder, token. Answers are JSON lines on stdout: progress, then `done` or `error`.
+The file runs under the engine's own interpreter, with its huggingface_hub, so it cannot import Remuda. The job is one
+JSON line on stdin: repo, revision, folder, token. Answers are JSON lines on stdout: progress, then `done` or `error`.
 
-The hub client's own functions find, authorise and fetch; what is added is that a part of a file survives the end of
-this process (the client deletes it) and is checked against the hub's SHA-256 before it gets its name. HF_ENDPOINT,
-proxies and the rest of the client's environment are honoured.
+The hub client's own functions find, authorise and fetch. Two things are added: a part of a file survives the end of
+this process, which the client would delete, and it is checked against the hub's SHA-256 before it gets its name. The
+client's variables (HF_ENDPOINT, proxies and others) have their usual effect.
 """
 
 import concurrent.futures
@@ -20,22 +20,22 @@ import threading
 from fnmatch import fnmatch
 from pathlib import Path
 
-sys.path.insert(1, str(Path(__file__).parent))  # `python -P` leaves it out; only `launch` is wanted from there
+sys.path.insert(1, str(Path(__file__).parent))  # for `launch`; `python -P` leaves this folder out
 import launch
 
 PARTS = ".partial"
 WORKERS = 4
 REPORT_S = 0.5
 HTTP_LIMIT_BYTES = 45 * 1000**3
-"""The hub serves files beyond 50 GB only through its own chunk protocol, which the client speaks."""
+"""The hub serves files over 50 GB only through its chunk protocol, which the client speaks."""
 UNWANTED = ("original/*", "*.pth", "*.gguf", "*.onnx", "onnx/*", "*.msgpack", "*.h5", "*.ot", "*.tflite", "coreml/*")
 """The same weights in formats vLLM does not read from a hub folder."""
 DUPLICATES = ("*.bin", "*.pt")
-"""Unwanted as well where there are safetensors."""
+"""Not wanted either where there are safetensors."""
 
 
 class FetchError(Exception):
-    """What went wrong in plain words, and what to do."""
+    """What went wrong, and what to do."""
 
     def __init__(self, message: str, hint: str) -> None:
         super().__init__(message)
@@ -44,13 +44,13 @@ class FetchError(Exception):
 
 
 def say(event: str, **fields: object) -> None:
-    """One line to Remuda."""
-    sys.stdout.write(json.dumps({"event": event, **fields}) + "\n")  # in one write: two threads say things
+    """Write one line for Remuda."""
+    sys.stdout.write(json.dumps({"event": event, **fields}) + "\n")  # in one write, because two threads write lines
     sys.stdout.flush()
 
 
 def main() -> int:
-    """Read the job, do it, say how it ended."""
+    """Read the job, do it, and report how it ended."""
     launch.die_with_parent()
     job = json.loads(sys.stdin.readline())
     folder = Path(job["folder"])
@@ -71,7 +71,7 @@ def main() -> int:
 
 
 def take_lock(lock) -> None:  # noqa: ANN001 (any open file)
-    """One download per folder; a second replica waits and then finds everything there."""
+    """Allow one download per folder; a second one waits, and then finds every file."""
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -80,7 +80,7 @@ def take_lock(lock) -> None:  # noqa: ANN001 (any open file)
 
 
 def fetch(job: dict, folder: Path) -> dict:
-    """Have every wanted file of the revision in the folder."""
+    """Download every wanted file of the revision."""
     from huggingface_hub import HfApi
 
     say("progress", stage="asking the hub")
@@ -102,14 +102,14 @@ def fetch(job: dict, folder: Path) -> dict:
     finally:
         stop.set()
         reporter.join()
-        pool.shutdown(wait=False, cancel_futures=True)  # an error is told now, not after the other files
+        pool.shutdown(wait=False, cancel_futures=True)  # an error is reported now, not after the other files
     shutil.rmtree(folder / PARTS, ignore_errors=True)
     sizes = {name: (folder / name).stat().st_size for name in files}
     return {"commit": info.sha, "files": sizes, "bytes": sum(sizes.values())}
 
 
 def pick_files(sizes: dict) -> dict:
-    """What vLLM needs of a repository."""
+    """The files of a repository that vLLM needs."""
     wanted = {name: size for name, size in sizes.items() if not matches(name, UNWANTED) and not name.startswith(".")}
     if any(name.endswith(".safetensors") for name in wanted):
         wanted = {name: size for name, size in wanted.items() if not matches(name, DUPLICATES)}
@@ -122,7 +122,7 @@ def matches(name: str, patterns: tuple) -> bool:
 
 
 def check_space(folder: Path, total: int) -> None:
-    """Refuse to begin what cannot end."""
+    """Refuse a download that the disk cannot hold."""
     here = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
     free = shutil.disk_usage(folder).free
     if total - here > free:
@@ -131,7 +131,7 @@ def check_space(folder: Path, total: int) -> None:
 
 
 def fetch_file(repo: str, commit: str, name: str, folder: Path, token: object) -> None:
-    """One file: take up its part, add the rest, check it, give it its name."""
+    """Download one file: continue its part, check it, give it its name."""
     from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url
     from huggingface_hub.file_download import http_get
     from huggingface_hub.utils import build_hf_headers
@@ -160,7 +160,7 @@ def fetch_file(repo: str, commit: str, name: str, folder: Path, token: object) -
 
 
 def check_file(part: Path, etag: str, name: str) -> None:
-    """The etag of a large file is its SHA-256 (small ones have git's hash, which their size and TLS vouch for)."""
+    """Check a large file, whose etag is its SHA-256. A small file has git's hash; its size and TLS must suffice."""
     if len(etag or "") != hashlib.sha256().digest_size * 2:
         return
     with part.open("rb") as file:
@@ -171,7 +171,7 @@ def check_file(part: Path, etag: str, name: str) -> None:
 
 
 def report(folder: Path, files: dict, total: int, stop: threading.Event) -> None:
-    """Say how many bytes are here, measured on disk, so that it is right whichever way they came."""
+    """Report the bytes on disk at an interval. That is right for every way in which they are downloaded."""
     while not stop.wait(REPORT_S):
         parts = (folder / PARTS).glob("*") if (folder / PARTS).exists() else ()
         done = sum(size_of(folder / name) for name in files) + sum(map(size_of, parts))
@@ -179,7 +179,7 @@ def report(folder: Path, files: dict, total: int, stop: threading.Event) -> None
 
 
 def size_of(path: Path) -> int:
-    """Its size, or nothing while it is being renamed."""
+    """The size of a file; 0 while it is renamed."""
     try:
         return path.stat().st_size
     except OSError:
@@ -194,7 +194,7 @@ STATUSES = {
 
 
 def explain(error: BaseException, job: dict) -> FetchError:
-    """Put the hub client's errors into words."""
+    """The hub client's error as a message and a hint."""
     words = {
         "token": "the token given with sourceToken" if job["token"] else "no token (sourceToken is not set)",
         "page": f"{os.environ.get('HF_ENDPOINT') or 'https://huggingface.co'}/{job['repo']}",
@@ -206,7 +206,7 @@ def explain(error: BaseException, job: dict) -> FetchError:
 
 
 def explain_hub(error: BaseException, status: int | None, has_token: bool) -> tuple | None:
-    """What the hub answered, from the particular to the general."""
+    """What the hub answered; the special cases come first."""
     from huggingface_hub import errors
 
     if isinstance(error, errors.GatedRepoError):
@@ -224,12 +224,12 @@ def explain_hub(error: BaseException, status: int | None, has_token: bool) -> tu
 
 
 def said_of(error: OSError) -> str:
-    """The file it is about, fit for str.format."""
+    """The file of an error, escaped for str.format."""
     return str(error.filename).replace("{", "{{").replace("}", "}}")
 
 
 def explain_machine(error: BaseException) -> tuple:
-    """What went wrong on this side."""
+    """What went wrong on this machine or on the way to the hub."""
     from huggingface_hub import errors
 
     said = (str(error).splitlines() or [""])[0].replace("{", "(").replace("}", ")")

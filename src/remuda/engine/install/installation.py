@@ -1,8 +1,8 @@
-"""An installed engine environment on disk: its name, its marker, whether it is whole.
+"""An installed engine environment on disk: its name, its marker, and whether it is complete.
 
-One folder per vLLM version, variant, Python, architecture and lock file, so a new lock never touches an environment
-that engines run from. The folder is complete when its marker exists: the marker is written last and the folder is
-renamed into place. Does not build anything; `install` does. Called by install, inventory, plan and cli.
+Each combination of vLLM version, variant, Python, architecture and lock file has its own folder, so a new lock file
+does not change an environment that engines run from. A folder is complete when it has its marker, which is written last
+before the folder gets its name. This module builds nothing.
 """
 
 import contextlib
@@ -25,22 +25,22 @@ from remuda.machine.locks import hold_lock, is_locked
 
 MARKER = "remuda-engine.json"
 PARTIAL = ".building-"
-"""Begins the name of an environment that is not finished."""
+"""The name of an unfinished environment begins with this."""
 _REMOVED = ".removed-"
 
 
 @dataclass(frozen=True, slots=True)
 class Installation:
-    """One whole environment."""
+    """One complete environment."""
 
     path: Path
     version: str
     variant: str
     python: Path
-    """Its interpreter: what engines are started with."""
+    """Its interpreter, which engines are started with."""
     python_version: str
     size_bytes: int
-    """Disk it takes, hard links to uv's cache included."""
+    """Its size on disk, hard links to uv's cache included."""
 
     @property
     def id(self) -> str:
@@ -52,17 +52,17 @@ class Installation:
 
 
 def python_version() -> str:
-    """The Python an environment is made with: this one where vLLM supports it, so nothing need be downloaded."""
+    """The Python for an environment: this one if vLLM supports it, so that none need be downloaded."""
     return f"{sys.version_info[0]}.{sys.version_info[1]}" if sys.version_info[:2] in PYTHONS else PYTHON_FALLBACK
 
 
 def site_packages(path: Path, version: str) -> Path:
-    """Where packages of the environment at `path` are."""
+    """The folder of the packages of the environment at `path`."""
     return path / "lib" / f"python{version}" / "site-packages"
 
 
 def lock_text(version: str, variant: str) -> str | None:
-    """The committed lock file of this version and variant; None when Remuda has none."""
+    """The lock file of this version and variant; None when Remuda has none."""
     entry = resources.files("remuda.engine.install").joinpath("locks", f"{version}-{variant}.txt")
     return entry.read_text(encoding="utf-8") if entry.is_file() else None
 
@@ -78,7 +78,7 @@ def environment_path(home: Home, version: str, variant: str) -> Path | None:
 
 
 def write_marker(path: Path, version: str, variant: str, size_bytes: int) -> None:
-    """State that the environment at `path` is complete, and what must be there for it to stay so."""
+    """Record that the environment at `path` is complete, and which packages it must hold."""
     found = python_version()
     content = {
         "version": version,
@@ -91,9 +91,9 @@ def write_marker(path: Path, version: str, variant: str, size_bytes: int) -> Non
 
 
 def read_installation(path: Path) -> Installation | None:
-    """The environment at `path` if it is whole; None when it is missing, half-made or damaged.
+    """The environment at `path` if it is complete; None when it is missing, unfinished or damaged.
 
-    Cheap (one folder listing): the interpreter runs, and every package the marker names is still there.
+    The check lists one folder: the interpreter is executable, and every package that the marker names exists.
     """
     try:
         marker = json.loads((path / MARKER).read_text(encoding="utf-8"))
@@ -109,14 +109,14 @@ def read_installation(path: Path) -> Installation | None:
 
 
 def measure_bytes(path: Path, *, only_linked: bool = False) -> int:
-    """Disk that a tree takes, each hard-linked file once.
+    """The size of a tree on disk; a file with several hard links counts once.
 
-    With `only_linked`, only of files that have another name elsewhere: deleting the tree does not free them.
+    With `only_linked`, only files that have another name count: deleting the tree does not free them.
     """
     total, seen = 0, set()
     for folder, _, files in os.walk(path):
         for name in files:
-            with contextlib.suppress(FileNotFoundError):  # somebody deletes it while we look
+            with contextlib.suppress(FileNotFoundError):  # it is deleted meanwhile
                 info = os.lstat(os.path.join(folder, name))
                 if info.st_ino not in seen and (info.st_nlink > 1 or not only_linked):
                     seen.add(info.st_ino)
@@ -125,7 +125,7 @@ def measure_bytes(path: Path, *, only_linked: bool = False) -> int:
 
 
 def remove_tree(path: Path) -> None:
-    """Delete an environment so that no moment shows it half-deleted under its own name. Of a link, only the link."""
+    """Delete an environment; it first loses its name, so that no part of it is found under it. A link is removed."""
     if not os.path.lexists(path):
         return
     doomed = path
@@ -136,13 +136,13 @@ def remove_tree(path: Path) -> None:
 
 
 def remove_leftovers(path: Path, *prefixes: str) -> None:
-    """Delete what interrupted removals (and whatever has `prefixes`) left of this environment: gigabytes, hidden."""
+    """Delete what interrupted removals left of this environment, and folders with one of `prefixes`."""
     for leftover in find_leftovers(path, *prefixes):
         _delete(leftover)
 
 
 def find_leftovers(path: Path, *prefixes: str) -> list[Path]:
-    """What interrupted removals (and whatever has `prefixes`) left of this environment, and of no other."""
+    """What interrupted removals left of this environment alone, and its folders with one of `prefixes`."""
     begins = tuple(f"{prefix}{path.name}-" for prefix in (_REMOVED, *prefixes))
     found = (entry for entry in path.parent.iterdir() if entry.name.startswith(begins))
     return [entry for entry in found if owner_of(entry) == path]
@@ -156,13 +156,13 @@ def _delete(path: Path) -> None:
 
 
 def find_abandoned(folder: Path) -> list[Path]:
-    """What interrupted builds and removals left in the engines' folder; not what somebody works on now."""
+    """What interrupted builds and removals left in the engines' folder, without what is being built or removed."""
     left = [entry for prefix in (PARTIAL, _REMOVED) for entry in folder.glob(f"{prefix}vllm-*") if entry.is_dir()]
     return [entry for entry in left if not is_locked(_lock_path(owner_of(entry)))]
 
 
 def owner_of(path: Path) -> Path:
-    """The environment that a half-made or half-deleted one belongs to; of a whole one, itself."""
+    """The environment to which an unfinished or half-deleted folder belongs; otherwise the path itself."""
     for prefix in (PARTIAL, _REMOVED):
         if path.name.startswith(prefix):
             return path.with_name(path.name.removeprefix(prefix).rpartition("-")[0])

@@ -1,10 +1,9 @@
-"""Gives vLLM an environment of its own, once per machine, shared by every start.
+"""Installs an environment for a version of vLLM, once per machine.
 
-    find_installation     the whole environment for a version (and variant), or None
-    install_engine        find it, or build it: one builder at a time (flock), in a temporary folder, renamed into place
+    find_installation     the complete environment for a version and variant, or None
+    install_engine        find it, or build it in a temporary folder that is renamed; one process builds at a time
 
-Does not know models or processes, or what else is installed (`inventory`). Called by fleet (`up`) and cli (`engine …`).
-Blocking: run it in a thread where an event loop must go on.
+The calls block; use `worker` from an event loop. The module does not know models, processes or what else is installed.
 """
 
 import os
@@ -41,7 +40,7 @@ from remuda.vllm.dialect import DIALECTS
 
 
 def find_installation(home: Home, version: str = DEFAULT_VERSION, variant: str | None = None) -> Installation | None:
-    """The whole environment for this version; the best that does what was asked (see variants.matching_variants)."""
+    """The best complete environment for this version that suits `variant` (see variants.matching_variants)."""
     for name in matching_variants(variant):
         path = environment_path(home, version, name)
         found = read_installation(path) if path else None
@@ -58,9 +57,9 @@ def install_engine(
     *,
     repair: bool = False,
 ) -> Installation:
-    """The environment for this version: the one already here, or a new one.
+    """The environment for this version, which is built if it is missing.
 
-    `repair` also imports vLLM from the one that is here, and builds it anew when that fails.
+    With `repair`, vLLM is imported from an existing environment, which is built again if that fails.
     """
     found = find_installation(home, version, variant)
     if found is not None and not (repair and _is_broken(found, progress)):
@@ -70,12 +69,12 @@ def install_engine(
     with lock_environment(path, lambda: progress(Progress("waiting", "another Remuda is installing this engine"))):
         other = read_installation(path)
         if other is not None and (found is None or not _is_broken(other, progress)):
-            return other  # somebody else built it while we waited
+            return other  # another process built it meanwhile
         return _build(path, version, chosen, progress)
 
 
 def _checked_path(home: Home, version: str, variant: Variant) -> Path:
-    """Where to build, after everything that can be refused without downloading was."""
+    """Where to build; whatever can be refused before a download is refused here."""
     if lock_text(version, variant.name) is None:
         known = ", ".join(DIALECTS)
         raise InstallError(f"Remuda has no lock file for vLLM {version} ({variant.name})", f"known versions: {known}")
@@ -94,7 +93,7 @@ def _checked_path(home: Home, version: str, variant: Variant) -> Path:
 
 
 def _build(path: Path, version: str, variant: Variant, progress: ProgressCallback) -> Installation:
-    """Build beside, mark, rename. What an interrupted build left behind is removed first."""
+    """Build in another folder, write the marker, rename. What an interrupted build left is removed first."""
     remove_leftovers(path, PARTIAL)
     partial = path.with_name(f"{PARTIAL}{path.name}-{os.getpid()}")
     try:
@@ -110,7 +109,7 @@ def _build(path: Path, version: str, variant: Variant, progress: ProgressCallbac
         shutil.rmtree(partial, ignore_errors=True)
     built = read_installation(path)
     if built is None:
-        raise InstallError(f"{path} was built but is not whole", "something else changes that folder; run it again")
+        raise InstallError(f"{path} was built but is not complete", "another program changes that folder; run it again")
     progress(Progress("installed", built.id))
     return built
 

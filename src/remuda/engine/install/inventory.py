@@ -1,12 +1,12 @@
-"""What is installed on this machine, which of it this Remuda still uses, and its removal.
+"""Lists the environments on this machine and removes those that are no longer needed.
 
-    list_environments     every environment: current, superseded or broken, and the disk it takes
-    describe_unused       what of it this Remuda does not use, in one line
-    remove_environment    delete one that nothing runs from
+    list_environments     every environment with its state and size
+    describe_unused       how much disk environments take that this Remuda does not use, in one line
+    remove_environment    delete one from which nothing runs
 
-An environment is *current* when an engine this Remuda starts may use it: its folder is named after the lock file,
-Python and architecture of now (see installation). All others are *superseded*: an older Remuda made them, or another
-Python. Does not build anything. Called by cli and fleet.
+An environment is *current* when engines of this Remuda may use it: its folder has the name for the present lock file,
+Python and architecture (see installation). Every other one is *superseded*: an older Remuda or another Python made it.
+A *broken* one is unfinished or damaged.
 """
 
 import os
@@ -36,17 +36,17 @@ from remuda.vllm.dialect import DIALECTS
 
 @dataclass(frozen=True, slots=True)
 class Environment:
-    """One folder of the engines' folder."""
+    """One folder in the engines' folder."""
 
     path: Path
     installation: Installation | None
-    """None when it is half-made or damaged."""
+    """None when it is unfinished or damaged."""
     is_current: bool
     size_bytes: int
 
     @property
     def name(self) -> str:
-        """What it is called on the command line."""
+        """Its name on the command line."""
         return self.path.name
 
     @property
@@ -58,7 +58,7 @@ class Environment:
 
 
 def list_environments(home: Home) -> tuple[Environment, ...]:
-    """Every environment under `home`, by name; last what interrupted installations left, which is hidden from `ls`."""
+    """Every environment under `home`, by name; then what interrupted installations left in hidden folders."""
     try:
         folders = sorted(entry for entry in home.engines.iterdir() if entry.is_dir() and entry.name.startswith("vllm-"))
     except (FileNotFoundError, NotADirectoryError):
@@ -78,7 +78,7 @@ def _describe(folder: Path, *, is_current: bool) -> Environment:
 
 
 def describe_unused(found: Iterable[Environment]) -> str:
-    """What takes disk and is no longer used, and how to be rid of it; "" when there is nothing."""
+    """How much disk unused environments take, and how to remove them; "" when there are none."""
     sizes = [environment.size_bytes for environment in found if not environment.is_current]
     if not sizes:
         return ""
@@ -103,7 +103,7 @@ def select_environments(found: Sequence[Environment], names: Sequence[str]) -> l
 
 
 def check_unused(environment: Environment) -> None:
-    """Refuse what an engine runs from: without its files it would fail at the next import."""
+    """Refuse an environment in use: without its files, an engine would fail at its next import."""
     if users := processes.find_users(environment.path):
         more = f" and {len(users) - 1} more" if len(users) > 1 else ""
         raise InstallError(
@@ -112,7 +112,7 @@ def check_unused(environment: Environment) -> None:
 
 
 def remove_environment(environment: Environment) -> None:
-    """Delete it; InstallError when an engine runs from it, somebody works on it right now, or some of it stays."""
+    """Delete it; InstallError when it is in use, being installed or removed, or cannot be deleted completely."""
     path = environment.path
 
     def refuse() -> None:

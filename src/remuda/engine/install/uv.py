@@ -1,7 +1,6 @@
-"""Finds and runs uv, the installer Remuda builds engine environments with.
+"""Finds and runs uv, the installer that builds engine environments.
 
-Knows uv's messages and turns its failures into one sentence; does not know what is installed or where. Called by
-`build`.
+The module knows uv's messages, and makes one sentence of a failure. It does not know what is installed, or where.
 """
 
 import contextlib
@@ -20,7 +19,7 @@ from remuda.engine.errors import InstallError
 from remuda.machine import parent_death, processes
 
 _END_S: Final = 10.0
-"""How long the kernel may take to end a killed uv: it writes gigabytes, and disk I/O is finished first."""
+"""How long the kernel may take to end a killed uv, which may be writing gigabytes to disk."""
 
 _FAILURES: tuple[tuple[re.Pattern[str], str, str], ...] = (
     (
@@ -64,7 +63,7 @@ _FAILURES: tuple[tuple[re.Pattern[str], str, str], ...] = (
 
 
 def find_uv(environ: Mapping[str, str] | None = None, beside: Path = Path(sys.executable).parent) -> Path:
-    """Find uv: REMUDA_UV, the one installed with Remuda (a dependency, so pinned), PATH."""
+    """Find uv: REMUDA_UV names it, or it was installed with Remuda as a dependency, or it is on PATH."""
     env = os.environ if environ is None else environ
     if named := env.get("REMUDA_UV"):
         if os.access(named, os.X_OK):
@@ -80,9 +79,9 @@ def find_uv(environ: Mapping[str, str] | None = None, beside: Path = Path(sys.ex
 
 
 def run_uv(uv: Path, arguments: Sequence[str], on_line: Callable[[str], None], env: Mapping[str, str]) -> None:
-    """Run uv, handing each line it prints to `on_line`; InstallError with the reason when it fails.
+    """Run uv and give each line it prints to `on_line`; InstallError says why it failed.
 
-    It never outlives us: an exception (Ctrl-C too) ends its process group, our own death ends it through the kernel.
+    uv does not outlive this process: an exception ends its process group, and the kernel ends it at our death.
     """
     if not os.access(uv, os.X_OK):
         raise InstallError(f"{uv} could not be started: it is not an executable file", "reinstall uv")
@@ -94,7 +93,7 @@ def run_uv(uv: Path, arguments: Sequence[str], on_line: Callable[[str], None], e
             for line in process.stdout:
                 lines.append(line.rstrip())
                 on_line(lines[-1])
-        except BaseException:  # a Ctrl-C, too, must not leave it behind
+        except BaseException:  # also KeyboardInterrupt
             _end_group(process.pid)
             raise
     if process.returncode != 0:
@@ -118,18 +117,18 @@ def _start(uv: Path, arguments: Sequence[str], env: Mapping[str, str]) -> subpro
 
 
 def _end_group(group: int) -> None:
-    """End uv and what it started (it byte-compiles in processes of its own): what they wrote is deleted next."""
+    """End uv and the processes in which it compiles, before the files that they write are deleted."""
     with contextlib.suppress(ProcessLookupError):
         os.killpg(group, signal.SIGKILL)
-    deadline_s = time.monotonic() + _END_S
-    while processes.find_group(group) and time.monotonic() < deadline_s:
+    deadline_at = time.monotonic() + _END_S
+    while processes.find_group(group) and time.monotonic() < deadline_at:
         time.sleep(0.01)
 
 
 def explain_failure(lines: Sequence[str], status: int) -> InstallError:
-    """Put uv's last words into one sentence."""
+    """The failure in one sentence, from what uv printed."""
     text = "\n".join(lines)
-    said = _last_words(lines)
+    said = _find_cause(lines)
     for pattern, message, hint in _FAILURES:
         if pattern.search(text):
             return InstallError(f"{message} ({said})" if said else message, hint)
@@ -138,8 +137,8 @@ def explain_failure(lines: Sequence[str], status: int) -> InstallError:
     )
 
 
-def _last_words(lines: Sequence[str]) -> str:
-    """The deepest cause uv printed (its error chain is a tree of lines), without the drawing."""
+def _find_cause(lines: Sequence[str]) -> str:
+    """The deepest cause in uv's chain of errors, without the characters that draw the chain as a tree."""
     useful = [line.strip(" │├╰─▶×\t") for line in lines]
     useful = [
         line for line in useful if line and not line.startswith(("Downloading", "Downloaded", "Prepared", "Using"))
@@ -149,6 +148,6 @@ def _last_words(lines: Sequence[str]) -> str:
 
 
 def clean_environment(environ: Mapping[str, str]) -> dict[str, str]:
-    """The environment for uv: the user's, without what would tie it to the project Remuda itself runs in."""
+    """The user's environment, without variables that would point uv to the project in which Remuda itself runs."""
     dropped = {"VIRTUAL_ENV", "UV_PROJECT_ENVIRONMENT", "UV_PYTHON", "PYTHONPATH", "PYTHONHOME", "CONDA_PREFIX"}
     return {name: value for name, value in environ.items() if name not in dropped}

@@ -1,10 +1,10 @@
-"""Which build of vLLM suits this machine, and what each costs.
+"""Chooses the build of vLLM that suits this machine.
 
     cuda       vLLM for NVIDIA GPUs, from PyPI
     cpu        vLLM for CPUs with PyTorch's CPU build (a tenth of the download), from PyTorch's own index or a folder
     cpu-pypi   vLLM for CPUs with PyPI's PyTorch, for machines that reach only PyPI
 
-Reads /dev, /proc/cpuinfo and, once, the network; installs nothing. Called by `install` and `cli.engine`.
+The module looks for GPUs, reads /proc/cpuinfo, and asks the network once. It installs nothing.
 """
 
 import os
@@ -20,13 +20,13 @@ from remuda.machine.devices import has_nvidia_gpu
 DEFAULT_VERSION: Final = "0.32.0"
 TORCH_BY_VERSION: Final = {"0.32.0": "2.13.0"}
 PYTHONS: Final = ((3, 11), (3, 12), (3, 13), (3, 14))
-"""What vLLM 0.32.0 declares (Requires-Python >=3.11,<3.15)."""
+"""vLLM 0.32.0 declares them (Requires-Python >=3.11,<3.15)."""
 PYTHON_FALLBACK: Final = "3.12"
 
 TORCH_CPU_INDEX: Final = "https://download.pytorch.org/whl/cpu"
-"""The only place that publishes torch+cpu; REMUDA_TORCH_INDEX names a mirror."""
+"""Only this index publishes torch+cpu. REMUDA_TORCH_INDEX names a mirror."""
 INDEX_TIMEOUT_S: Final = 4.0
-"""How long the choice of variant may wait for that index: it must not delay a machine without network for long."""
+"""How long the choice may wait for that index, so that a machine without network does not wait long."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,11 +35,11 @@ class Variant:
 
     name: str
     download_bytes: int
-    """Roughly, for the progress bar. cpu-pypi measured; cpu and cuda summed from the sizes of their wheels."""
+    """Approximately, for the progress bar. cpu-pypi is measured; cpu and cuda are sums of the sizes of their wheels."""
     disk_bytes: int
-    """Roughly, installed and byte-compiled."""
+    """Approximately, when installed and compiled to byte code."""
     device: str
-    """cpu or cuda: the target arguments are rendered for."""
+    """cpu or cuda; arguments are rendered for it."""
 
 
 _GIB: Final = 1024**3
@@ -51,17 +51,14 @@ VARIANTS: Final[Mapping[str, Variant]] = {
 
 
 def parse_variant(name: str) -> Variant:
-    """The variant of this name; InstallError names the ones there are."""
+    """The variant of this name; InstallError lists the names."""
     if name in VARIANTS:
         return VARIANTS[name]
     raise InstallError(f"there is no engine variant {name!r}", f"choose one of {', '.join(VARIANTS)}")
 
 
 def matching_variants(asked: str | None) -> tuple[str, ...]:
-    """Variants that do what was asked, best first: what an installed engine is looked up by.
-
-    `cpu` is any build for CPUs; nothing asked is whatever suits the machine.
-    """
+    """The variants that suit a request, best first: `cpu` means any build for CPUs, None what suits the machine."""
     if asked == "cpu":
         return ("cpu", "cpu-pypi")
     if asked is not None:
@@ -70,7 +67,7 @@ def matching_variants(asked: str | None) -> tuple[str, ...]:
 
 
 def choose_variant(asked: str | None, environ: Mapping[str, str] | None = None) -> Variant:
-    """Which one to install: a GPU's, else PyTorch's CPU build where it can be had, else PyPI's."""
+    """The variant to install: for a GPU, else with PyTorch's CPU build if it can be reached, else with PyPI's."""
     env = os.environ if environ is None else environ
     names = matching_variants(asked)
     if len(names) == 1:
@@ -81,12 +78,12 @@ def choose_variant(asked: str | None, environ: Mapping[str, str] | None = None) 
 
 
 def torch_index(environ: Mapping[str, str]) -> str:
-    """Address of the index with torch+cpu."""
+    """The address of the index with torch+cpu."""
     return environ.get("REMUDA_TORCH_INDEX") or TORCH_CPU_INDEX
 
 
 def find_wheel_folder(environ: Mapping[str, str], torch_version: str) -> Path | None:
-    """A folder of wheels the user named that holds torch's CPU build; None when there is none."""
+    """A folder of wheels, named by the user, that holds torch's CPU build; None when there is none."""
     for name in ("REMUDA_WHEELS", "UV_FIND_LINKS", "PIP_FIND_LINKS"):
         for part in environ.get(name, "").replace(",", " ").split():
             folder = Path(part.removeprefix("file://"))
@@ -96,9 +93,9 @@ def find_wheel_folder(environ: Mapping[str, str], torch_version: str) -> Path | 
 
 
 def check_cpu(cpuinfo: str | None = None, machine: str | None = None) -> None:
-    """Refuse a CPU that vLLM's kernels do not run on, before gigabytes are downloaded.
+    """Refuse a CPU that vLLM has no kernels for, before gigabytes are downloaded.
 
-    The wheel carries kernels for AVX2, AVX-512 and AVX-512 with bf16 (x86-64), and one set for arm64.
+    The wheels have kernels for AVX2, AVX-512 and AVX-512 with bf16 (x86-64), and one set for arm64.
     """
     arch = machine or platform.machine()
     if arch in ("aarch64", "arm64"):
@@ -115,10 +112,10 @@ def check_cpu(cpuinfo: str | None = None, machine: str | None = None) -> None:
 
 
 def _index_answers(url: str) -> bool:
-    import httpx  # a tenth of a second that planning a file must not cost
+    import httpx  # it takes 0.1 s, which planning a file should not cost
 
     try:
         answer = httpx.head(f"{url.rstrip('/')}/torch/", timeout=INDEX_TIMEOUT_S, follow_redirects=True)
     except (httpx.HTTPError, httpx.InvalidURL, ValueError, ImportError, OSError):
-        return False  # the last three: a proxy or certificate of the environment that httpx cannot use (SOCKS, …)
+        return False  # the last three: httpx cannot use a proxy or certificate of the environment (SOCKS, …)
     return answer.status_code < 400

@@ -22,11 +22,11 @@ from remuda.machine import parent_death
 from remuda.machine.errors import explain_os_error
 from remuda.machine.home import Home
 
-_LEAVE_S = 5.0  # between asking the child to go and killing its group
+_LEAVE_S = 5.0  # from SIGTERM to SIGKILL
 
 
 async def install(home: Home, version: str, variant: str | None, report: Callable[[Progress], None]) -> Installation:
-    """The installation of `version`, made if it is missing. Cancelling it stops the installer."""
+    """The installation of `version`, which is made if it is missing. Cancelling the call stops the installer."""
     order = json.dumps({"version": version, "variant": variant})
     child = await asyncio.create_subprocess_exec(
         sys.executable,
@@ -61,7 +61,7 @@ async def _read(child: asyncio.subprocess.Process) -> AsyncIterator[dict[str, An
 
 
 async def _end(child: asyncio.subprocess.Process) -> None:
-    """Ask the child to clean up, then end its whole group; cancelled while it cleans up, end it at once."""
+    """Let the child clean up, then kill its process group. A cancellation while it cleans up kills it at once."""
     try:
         if child.returncode is None:
             with contextlib.suppress(ProcessLookupError):
@@ -71,36 +71,36 @@ async def _end(child: asyncio.subprocess.Process) -> None:
     finally:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(child.pid, signal.SIGKILL)
-        await child.wait()  # also when cancelled: a killed child left unreaped would be one of our zombies
+        await child.wait()  # also when cancelled, so that the killed child is reaped
 
 
 def main(order: dict[str, Any]) -> int:
-    """The child: install, telling each step as one JSON line."""
+    """The child: install, and report each step as one JSON line."""
     parent_death.die_with_parent(signal.SIGTERM)
     signal.signal(signal.SIGTERM, _stop)
 
-    def tell(message: dict[str, Any]) -> None:
+    def send(message: dict[str, Any]) -> None:
         print(json.dumps(message), flush=True)
 
     try:
         install_engine(
-            Home.from_environment(), order["version"], order["variant"], lambda progress: tell(asdict(progress))
+            Home.from_environment(), order["version"], order["variant"], lambda progress: send(asdict(progress))
         )
     except InstallError as error:
-        tell({"error": error.message, "hint": error.hint})
+        send({"error": error.message, "hint": error.hint})
         return 1
     except OSError as error:
-        told = explain_os_error(error)
-        tell({"error": f"the engine cannot be installed: {told.message}", "hint": told.hint})
+        refusal = explain_os_error(error)
+        send({"error": f"the engine cannot be installed: {refusal.message}", "hint": refusal.hint})
         return 1
-    except KeyboardInterrupt:  # told to go; what was half-made is removed by now
+    except KeyboardInterrupt:  # SIGTERM; what was unfinished is removed by now
         return 128 + signal.SIGTERM
     return 0
 
 
 def _stop(number: int, _frame: object) -> None:
-    signal.signal(number, signal.SIG_IGN)  # once is enough: when our parent dies meanwhile, it comes again
-    # An exception, so that the half-made environment is removed on the way out; uv is killed by its caller's cleanup.
+    signal.signal(number, signal.SIG_IGN)  # the signal comes again if the parent dies meanwhile
+    # An exception runs the cleanup: run_uv kills uv, and the installer removes the unfinished environment.
     raise KeyboardInterrupt
 
 
