@@ -102,7 +102,7 @@ async def test_a_stopped_core_is_found_hung_and_replaced_although_its_health_rou
     assert victim.status.restarts == old.restarts + 1
 
 
-async def test_a_core_stopped_with_requests_aboard_is_replaced(victim):
+async def test_a_core_that_is_stopped_with_running_requests_is_replaced(victim):
     old = victim.status
     request = asyncio.create_task(victim.complete("z" * 64, max_tokens=4000, ignore_eos=True))
     await poll(lambda: victim.metric("vllm:num_requests_running"), 30)

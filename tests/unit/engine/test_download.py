@@ -28,7 +28,7 @@ def job(tmp_path):
     return FetchJob("someone/model", None, tmp_path / "model")
 
 
-async def test_what_a_library_prints_between_the_lines_is_passed_over(tmp_path, job):
+async def test_lines_that_a_library_prints_are_ignored(tmp_path, job):
     seen = []
     done = '{"event": "done", "bytes": 1}'
     python = play(tmp_path, "Warning: slow", "[1, 2]", '{"event": "progress", "stage": "downloading"}', done)
@@ -36,18 +36,18 @@ async def test_what_a_library_prints_between_the_lines_is_passed_over(tmp_path, 
     assert [progress.stage for progress in seen] == ["downloading"]
 
 
-async def test_a_repository_of_thousands_of_files_is_told_in_one_line(tmp_path, job):
+async def test_the_line_that_lists_thousands_of_files_is_read(tmp_path, job):
     files = {f"a-folder-with-a-name/model-{number:05}-of-05000.safetensors": number for number in range(5000)}
     done = json.dumps({"event": "done", "files": files})
     assert await run_fetch(job, play(tmp_path, done), lambda _: None) == {"files": files}
 
 
-async def test_a_child_that_cannot_be_started_is_an_error_of_the_weights(tmp_path, job):
+async def test_a_child_that_cannot_be_started_is_a_weights_error(tmp_path, job):
     with pytest.raises(WeightsError, match="/nowhere/python: No such file"):
         await run_fetch(job, type(tmp_path)("/nowhere/python"), lambda _: None)
 
 
-def test_a_folder_that_cannot_be_looked_at_is_an_error_of_the_weights(tmp_path):
+def test_a_folder_that_cannot_be_read_is_a_weights_error(tmp_path):
     model = spec.load_text(
         "{apiVersion: remuda.dev/v1alpha1, kind: Model, metadata: {name: m}, spec: {source: 'file:///"
         + "x" * 300
@@ -57,7 +57,7 @@ def test_a_folder_that_cannot_be_looked_at_is_an_error_of_the_weights(tmp_path):
         weights.locate_weights(model, Home.from_environment({"REMUDA_HOME": str(tmp_path)}))
 
 
-def test_a_disk_that_refuses_is_not_called_a_hub_that_cannot_be_reached(monkeypatch):
+def test_an_error_of_the_disk_is_not_reported_as_an_error_of_the_network(monkeypatch):
     monkeypatch.setitem(sys.modules, "huggingface_hub", type(sys)("huggingface_hub"))
     sys.modules["huggingface_hub"].errors = type("errors", (), {"OfflineModeIsEnabled": KeyError})
     message, hint = fetch.explain_machine(OSError(30, "Read-only file system", "/models/{a}"))

@@ -43,7 +43,7 @@ async def start(folder: Path, method: str, parent: int, code: str = ENGINE, **en
 
 
 @pytest.mark.parametrize("method", ["spawn", "fork"])
-async def test_children_live_as_long_as_their_parent(tmp_path, method):
+async def test_children_end_with_their_parent(tmp_path, method):
     engine = await start(tmp_path, method, os.getpid())
     async with asyncio.timeout(30):
         child = int(await engine.stdout.readline())
@@ -54,7 +54,7 @@ async def test_children_live_as_long_as_their_parent(tmp_path, method):
             await asyncio.sleep(0.01)
 
 
-async def test_an_engine_whose_starter_is_gone_ends_at_once(tmp_path):
+async def test_an_engine_whose_parent_is_gone_ends_at_once(tmp_path):
     engine = await start(tmp_path, "spawn", parent=2**22 + 1)
     async with asyncio.timeout(10):
         assert await engine.wait() == -signal.SIGKILL
@@ -110,7 +110,7 @@ def main():
 """
 
 
-async def test_semaphores_and_shared_memory_bear_the_engines_prefix_and_go_with_it(tmp_path):
+async def test_semaphores_and_shared_memory_have_the_engines_prefix_and_are_removed_with_it(tmp_path):
     before = set(os.listdir("/dev/shm"))
     with own_scratch(tmp_path) as places:
         prefix = places[SHM_PREFIX_VARIABLE]

@@ -9,7 +9,7 @@ from remuda.engine.log import EngineLog
 from remuda.gateway.access.keys import make_key
 
 
-def test_lines_are_whole_whatever_the_chunks_and_carriage_returns_end_them(tmp_path):
+def test_chunks_are_joined_to_lines_and_carriage_returns_end_lines(tmp_path):
     seen: list[str] = []
     log = EngineLog(tmp_path / "a.log", on_line=seen.append)
     for chunk in (b"one\ntw", b"o\r 50%\r100%\r\n", b"\n\nlast"):
@@ -21,7 +21,7 @@ def test_lines_are_whole_whatever_the_chunks_and_carriage_returns_end_them(tmp_p
 
 
 @given(st.lists(st.integers(1, 30), max_size=20))
-def test_chunks_may_be_cut_anywhere(tmp_path_factory, cuts):
+def test_lines_are_the_same_however_the_output_is_cut_into_chunks(tmp_path_factory, cuts):
     text = b"first line\nsecond \xe2\x82\xac line\nthird\n" * 3
     seen: list[str] = []
     log = EngineLog(tmp_path_factory.mktemp("log") / "a.log", on_line=seen.append)
@@ -34,7 +34,7 @@ def test_chunks_may_be_cut_anywhere(tmp_path_factory, cuts):
     assert seen == text.decode().splitlines()
 
 
-def test_files_are_rotated_and_never_take_more_than_their_bound(tmp_path, monkeypatch):
+def test_files_are_rotated_and_stay_within_their_bound(tmp_path, monkeypatch):
     monkeypatch.setattr(engine_log, "MAX_FILE_BYTES", 100)
     log = EngineLog(tmp_path / "a.log")
     for number in range(100):
@@ -47,7 +47,7 @@ def test_files_are_rotated_and_never_take_more_than_their_bound(tmp_path, monkey
     assert all(path.stat().st_mode & 0o077 == 0 for path in tmp_path.iterdir())
 
 
-def test_a_log_goes_on_where_it_ended(tmp_path):
+def test_a_log_that_exists_is_appended_to(tmp_path):
     for word in (b"one\n", b"two\n"):
         log = EngineLog(tmp_path / "a.log")
         log.write(word)
@@ -65,7 +65,7 @@ SECRETS = {
 
 
 @pytest.mark.parametrize("line", SECRETS.values(), ids=SECRETS)
-def test_secrets_never_reach_the_disk_or_the_reader(tmp_path, line):
+def test_secrets_are_masked_on_disk_and_for_the_reader(tmp_path, line):
     seen: list[str] = []
     log = EngineLog(tmp_path / "a.log", ["s3cret-value"], seen.append)
     log.write(line.encode() + b"\n")
@@ -91,7 +91,7 @@ def test_a_log_that_cannot_be_written_does_not_stop_the_engine(tmp_path):
     assert list(log.recent) == ["line"]
 
 
-def test_a_rotation_that_fails_loses_lines_and_nothing_else(tmp_path, monkeypatch):
+def test_a_rotation_that_fails_loses_only_lines(tmp_path, monkeypatch):
     monkeypatch.setattr(engine_log, "MAX_FILE_BYTES", 20)
     log = EngineLog(tmp_path / "a.log")
     log.write(b"a line of this log\n")

@@ -67,7 +67,7 @@ def test_another_port_changes_nothing_but_the_port(home, weights):
     assert moved.with_port(9000) == plan
 
 
-def test_secrets_are_resolved_into_the_environment_and_shown_nowhere(home, weights, monkeypatch):
+def test_secrets_are_put_into_the_environment_and_nowhere_else(home, weights, monkeypatch):
     monkeypatch.setenv("MY_KEY", "open-sesame")
     monkeypatch.setenv("HF_TOKEN", "hf_of_the_user")
     model = make_model(f"file://{weights}", env=[{"name": "S3_KEY", "valueFrom": {"env": "MY_KEY"}}])
@@ -100,7 +100,7 @@ ELSEWHERE = {
 
 
 @pytest.mark.parametrize("source", ELSEWHERE.values(), ids=ELSEWHERE)
-def test_weights_that_only_a_cluster_can_read_are_refused_with_a_way_out(home, source):
+def test_weights_that_only_a_cluster_can_read_are_refused_with_a_hint(home, source):
     with pytest.raises(WeightsError, match="cannot be read on this machine") as caught:
         locate_weights(make_model(source), home)
     assert "file:///" in caught.value.hint
@@ -117,7 +117,7 @@ def test_a_folder_that_is_not_a_model_is_named(home, tmp_path):
             locate_weights(make_model(source), home)
 
 
-def test_weights_of_a_hub_that_were_not_fetched_are_not_there(home):
+def test_weights_of_a_hub_that_were_not_downloaded_are_reported(home):
     with pytest.raises(WeightsError, match="not downloaded"):
         locate_weights(make_model("hf://org/name@v1"), home)
 
@@ -161,7 +161,7 @@ def test_an_engine_sees_the_devices_that_it_was_given_and_no_others(
 
 
 @pytest.mark.parametrize(("gpu", "wanted"), [("auto", None), ("none", False), ("L4", True)])
-def test_the_file_may_ask_for_a_device_or_leave_it_open(gpu, wanted):
+def test_the_file_asks_for_a_gpu_for_the_cpu_or_for_either(gpu, wanted):
     assert wants_gpu(make_model("demo://remuda-demo", {"hardware": {"gpu": gpu}})) is wanted
 
 

@@ -18,7 +18,7 @@ def waits_after(deaths: int, chance: float = 0.0) -> list[float]:
     return waits
 
 
-def test_waits_double_to_a_bound():
+def test_waits_double_up_to_a_bound():
     assert waits_after(8) == [1, 2, 4, 8, 16, 32, 60, 60]
 
 

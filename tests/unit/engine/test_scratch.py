@@ -35,7 +35,7 @@ def bind_socket(folder: str) -> None:
         listener.bind(f"{folder}/{uuid.uuid4()}")
 
 
-def test_what_an_engine_leaves_is_removed_with_its_folder(base):
+def test_the_files_and_semaphores_of_an_engine_are_removed_with_its_folder(base):
     with own_scratch(base / "run") as places:
         folder = Path(places["VLLM_RPC_BASE_PATH"])
         assert folder.parent == base / "run"
@@ -49,7 +49,7 @@ def test_what_an_engine_leaves_is_removed_with_its_folder(base):
     assert [name for name in names if name.exists()] == []
 
 
-def test_engines_do_not_touch_each_others(base):
+def test_engines_do_not_touch_each_others_folders(base):
     with own_scratch(base) as one:
         with own_scratch(base) as other:
             assert set(one.values()).isdisjoint(other.values())
@@ -68,7 +68,7 @@ def leave_behind(base: Path) -> tuple[Path, Path]:
     return left, semaphore
 
 
-def test_what_a_killed_remuda_left_goes_with_the_next_start_of_any_engine(base):
+def test_the_next_start_of_any_engine_removes_the_folder_of_a_killed_supervisor(base):
     left, semaphore = leave_behind(base)
     with own_scratch(base) as places:
         assert not left.exists()
@@ -76,7 +76,7 @@ def test_what_a_killed_remuda_left_goes_with_the_next_start_of_any_engine(base):
         assert Path(places["TMPDIR"]).is_dir()
 
 
-def test_what_another_users_killed_remuda_left_stays(base, monkeypatch):
+def test_the_folder_of_another_users_killed_supervisor_stays(base, monkeypatch):
     """In /tmp anybody could make a folder with the name of our living engine: it says nothing about ours."""
     left, semaphore = leave_behind(base)
     me = os.geteuid()
@@ -89,7 +89,7 @@ def test_what_another_users_killed_remuda_left_stays(base, monkeypatch):
         assert not semaphore.exists()
 
 
-def test_a_name_is_taken_letter_by_letter(base):
+def test_special_characters_in_a_name_match_only_themselves(base):
     with own_scratch(base) as living:
         name = SHM / f"{living[SHM_PREFIX_VARIABLE]}abc"
         name.touch()
@@ -101,7 +101,7 @@ def test_a_name_is_taken_letter_by_letter(base):
             assert name.exists()
 
 
-def test_an_engine_that_starts_in_between_does_not_take_it_for_a_dead_ones(base, monkeypatch):
+def test_a_folder_without_its_lock_yet_is_not_removed_by_another_start(base, monkeypatch):
     def lock_late(descriptor: int) -> bool:
         monkeypatch.undo()
         with own_scratch(base):
@@ -112,7 +112,7 @@ def test_an_engine_that_starts_in_between_does_not_take_it_for_a_dead_ones(base,
         assert Path(places["TMPDIR"]).is_dir()
 
 
-def test_without_locks_nothing_is_known_to_be_dead(base, monkeypatch):
+def test_on_a_file_system_without_locks_no_folder_is_removed(base, monkeypatch):
     monkeypatch.setattr(scratch, "_try_lock", lambda _: False)
     with own_scratch(base) as places:
         monkeypatch.undo()
@@ -128,7 +128,7 @@ def test_the_users_own_folder_for_temporary_files_is_used(base, monkeypatch):
 
 
 @pytest.mark.parametrize(("length", "is_taken"), [(47, True), (48, False)])
-def test_a_path_too_long_for_sockets_is_left_for_tmp(base, length, is_taken):
+def test_a_folder_whose_path_is_too_long_for_sockets_is_replaced_by_tmp(base, length, is_taken):
     preferred = base / ("x" * (length - len(str(base)) - 1))
     with own_scratch(preferred) as places:
         bind_socket(places["TMPDIR"])
@@ -136,14 +136,14 @@ def test_a_path_too_long_for_sockets_is_left_for_tmp(base, length, is_taken):
     assert not Path(places["TMPDIR"]).exists()
 
 
-def test_a_folder_that_cannot_be_made_is_passed_over(base):
+def test_a_folder_that_cannot_be_made_is_replaced_by_tmp(base):
     base.mkdir()
     (base / "file").touch()
     with own_scratch(base / "file") as places:
         assert Path(places["TMPDIR"]).parent == Path("/tmp")
 
 
-def test_without_any_folder_it_is_said_which_was_tried_last(base, monkeypatch):
+def test_if_no_folder_can_be_made_the_error_names_the_last_one(base, monkeypatch):
     def refuse(**_: object) -> str:
         raise OSError(28, os.strerror(28))
 
@@ -152,14 +152,14 @@ def test_without_any_folder_it_is_said_which_was_tried_last(base, monkeypatch):
         pass
 
 
-def test_a_disk_that_fills_up_with_the_folder_is_an_engines_error_too(base, monkeypatch):
+def test_a_folder_without_room_for_its_lock_is_an_engine_error(base, monkeypatch):
     monkeypatch.setattr("remuda.engine.scratch.tempfile.mkdtemp", lambda **_: str(base / "no" / "place"))
     with pytest.raises(EngineError, match="/tmp: No such file"), own_scratch(base):
         pass
 
 
 @pytest.mark.parametrize("tmpdir", ["/" + "x" * 300, "/" + "x" * 5000, "/proc/self/mem", "a folder/of/spaces"])
-def test_an_odd_tmpdir_keeps_no_engine_from_its_start(base, monkeypatch, tmpdir):
+def test_an_unusable_tmpdir_does_not_prevent_a_start(base, monkeypatch, tmpdir):
     base.mkdir()
     monkeypatch.chdir(base)
     monkeypatch.setenv("TMPDIR", tmpdir)

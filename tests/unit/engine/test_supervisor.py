@@ -69,7 +69,7 @@ async def living(plan, settings=QUICK):
         assert [pid for pid in pids if processes.find_group(pid)] == []
 
 
-async def test_an_engine_is_ready_after_a_real_answer_and_its_facts_are_read_back(make_plan):
+async def test_an_engine_is_ready_after_a_real_answer_and_its_status_has_its_facts(make_plan):
     async with living(make_plan("serves")) as life:
         status = await life.until(EngineState.READY)
         assert (status.kv_tokens, status.max_model_len, status.version) == (768, 2048, "0.32.0")
@@ -189,13 +189,13 @@ async def test_a_fault_of_our_own_ends_one_run_and_the_engine_is_restarted(make_
     assert "correct-horse" not in log
 
 
-async def test_a_start_that_takes_too_long_says_how_far_it_came(make_plan):
+async def test_a_start_that_takes_too_long_names_its_last_stage(make_plan):
     async with living(make_plan("hangs", startup_timeout_s=0.3)) as life:
         status = await life.until(EngineState.BACKOFF)
         assert "last stage: starting Python" in status.reason
 
 
-async def test_an_end_with_status_0_that_nobody_asked_for_is_a_crash_and_it_is_restarted(make_plan):
+async def test_an_engine_that_exits_by_itself_with_status_0_has_crashed_and_is_restarted(make_plan):
     async with living(make_plan("dies-after-ready")) as life:
         await life.until(EngineState.READY)
         status = await life.until(EngineState.BACKOFF)
@@ -204,7 +204,7 @@ async def test_an_end_with_status_0_that_nobody_asked_for_is_a_crash_and_it_is_r
         assert status.restarts >= 1
 
 
-async def test_what_a_dead_engine_left_behind_is_ended(make_plan):
+async def test_processes_that_a_dead_engine_left_are_killed(make_plan):
     async with living(make_plan("leaves-a-child")) as life:
         ready = await life.until(EngineState.READY)
         await life.until(EngineState.BACKOFF)
@@ -212,7 +212,7 @@ async def test_what_a_dead_engine_left_behind_is_ended(make_plan):
 
 
 @pytest.mark.parametrize("end", ["stop", "drain", "crash", "cancel"])
-async def test_sockets_of_an_engine_are_gone_when_it_is(make_plan, end):
+async def test_the_sockets_of_an_engine_are_removed_when_it_ends(make_plan, end):
     behaviour = "dies-after-ready" if end == "crash" else "serves"
     with tempfile.TemporaryDirectory(dir="/tmp") as short:  # pytest's own paths are too long for sockets
         plan = dataclasses.replace(make_plan(behaviour), scratch_path=Path(short))
@@ -293,7 +293,7 @@ async def test_a_crash_loop_is_named_with_the_last_meaningful_line(make_plan):
         assert status.restarts == 3
 
 
-async def test_out_of_memory_is_named_with_what_to_change(make_plan):
+async def test_out_of_memory_is_reported_with_the_settings_to_change(make_plan):
     said = "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB"
     async with living(make_plan("says", FAKE_SAYS=said)) as life:
         status = await life.until(EngineState.BACKOFF)
@@ -301,7 +301,7 @@ async def test_out_of_memory_is_named_with_what_to_change(make_plan):
         assert "gpuMemoryUtilization" in status.reason
 
 
-async def test_what_can_never_work_is_not_tried_again(make_plan):
+async def test_an_engine_with_wrong_arguments_is_not_restarted(make_plan):
     said = "api_server: error: unrecognized arguments: --frobnicate"
     async with living(make_plan("says", FAKE_SAYS=said, FAKE_STATUS="2")) as life:
         status = await life.until(EngineState.FAILED)
@@ -310,7 +310,7 @@ async def test_what_can_never_work_is_not_tried_again(make_plan):
         assert life.states == [EngineState.STARTING, EngineState.FAILED]
 
 
-async def test_a_port_that_is_taken_is_changed_for_another_without_counting_as_a_death(make_plan):
+async def test_an_engine_whose_port_is_taken_gets_another_one_and_that_is_no_death(make_plan):
     plan = make_plan("port-taken")
     async with living(plan) as life:
         status = await life.until(EngineState.READY)
@@ -318,13 +318,13 @@ async def test_a_port_that_is_taken_is_changed_for_another_without_counting_as_a
         assert status.restarts == 0
 
 
-async def test_a_signal_is_named(make_plan):
+async def test_a_signal_that_ends_an_engine_is_named(make_plan):
     async with living(make_plan("killed")) as life:
         status = await life.until(EngineState.BACKOFF)
         assert "killed while starting by SIGKILL" in status.reason
 
 
-async def test_draining_ends_by_itself_and_is_bounded(make_plan):
+async def test_a_drained_engine_ends(make_plan):
     async with living(make_plan("serves")) as life:
         await life.until(EngineState.READY)
         await life.engine.drain()
@@ -332,7 +332,7 @@ async def test_draining_ends_by_itself_and_is_bounded(make_plan):
         assert life.task.done() or await life.task is None
 
 
-async def test_an_engine_that_never_drains_is_ended_after_the_limit(make_plan, monkeypatch):
+async def test_an_engine_that_does_not_drain_is_killed_after_the_timeout(make_plan, monkeypatch):
     monkeypatch.setattr("remuda.engine.supervisor.DRAIN_GRACE_S", 0.1)
     async with living(make_plan("never-drains", drain_timeout_s=0.1)) as life:
         await life.until(EngineState.READY)
@@ -343,7 +343,7 @@ async def test_an_engine_that_never_drains_is_ended_after_the_limit(make_plan, m
 
 
 @pytest.mark.parametrize("when", [EngineState.STARTING, EngineState.BACKOFF])
-async def test_stopping_works_at_any_moment(make_plan, when):
+async def test_an_engine_can_be_stopped_while_it_starts_and_while_it_waits(make_plan, when):
     behaviour = "hangs" if when is EngineState.STARTING else "killed"
     slow = dataclasses.replace(QUICK, backoff=BackoffSettings(first_s=60))
     async with living(make_plan(behaviour), slow) as life:
@@ -380,7 +380,7 @@ async def test_secrets_are_not_in_the_log(make_plan):
     assert plan.log_path.stat().st_mode & 0o077 == 0
 
 
-async def test_stopping_while_the_process_is_being_made_ends_it(make_plan, monkeypatch):
+async def test_an_engine_that_is_stopped_while_its_process_is_created_ends(make_plan, monkeypatch):
     starting, go_on = asyncio.Event(), asyncio.Event()
     real = EngineProcess.start
 
@@ -401,7 +401,7 @@ async def test_stopping_while_the_process_is_being_made_ends_it(make_plan, monke
         assert life.engine.status.state is EngineState.STOPPED
 
 
-async def test_a_start_that_is_cancelled_leaves_no_pipe(make_plan):
+async def test_a_cancelled_start_closes_its_pipe(make_plan):
     before = len(os.listdir("/proc/self/fd"))
     plan = make_plan("hangs")
     for _ in range(5):
@@ -423,7 +423,7 @@ async def test_an_engine_that_cannot_be_started_has_failed_and_says_why(make_pla
         assert "remuda engine install --repair" in status.reason
 
 
-async def test_an_engine_that_once_worked_is_started_again_when_a_start_is_refused(make_plan, monkeypatch):
+async def test_an_engine_that_was_ready_once_is_restarted_when_the_system_refuses_a_process(make_plan, monkeypatch):
     async with living(make_plan("dies-after-ready")) as life:
         await life.until(EngineState.READY)
         with monkeypatch.context() as full:
@@ -436,7 +436,7 @@ async def refuse(*_, **__):
     raise BlockingIOError(errno.EAGAIN, "try again later")
 
 
-async def test_the_wall_clock_decides_nothing(make_plan, monkeypatch):
+async def test_a_wrong_wall_clock_does_not_matter(make_plan, monkeypatch):
     settings = dataclasses.replace(QUICK, backoff=BackoffSettings(first_s=0.01, longest_s=0.05, good_run_s=0.1))
     monkeypatch.setattr("remuda.engine.supervisor.time.time", lambda: 0.0)
     async with living(make_plan("dies-after-ready"), settings) as life:

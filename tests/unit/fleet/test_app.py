@@ -7,7 +7,7 @@ import pty
 from remuda.fleet.app import watch_terminal
 
 
-async def test_closed_terminal_is_noticed_without_a_signal():
+async def test_a_closed_terminal_is_noticed_without_a_signal():
     master, slave = pty.openpty()
     gone = asyncio.Event()
     watcher = asyncio.create_task(watch_terminal(slave, gone.set, poll_s=0))

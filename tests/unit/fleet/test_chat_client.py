@@ -67,7 +67,7 @@ async def ask(url: str, **options: bool) -> list[chat_client.Piece]:
     ]
 
 
-async def test_answer_comes_in_pieces_and_is_counted() -> None:
+async def test_an_answer_comes_in_pieces_with_its_token_count() -> None:
     with serving(200, render_stream(*PIECES)) as server:
         pieces = await ask(server.url)
     assert "".join(piece.text for piece in pieces) == "Hello."
@@ -97,13 +97,13 @@ async def test_model_without_chat_completes_text() -> None:
     ],
     ids=["key", "not-ready", "not-json", "in-band", "half-json", "no-delta", "not-an-object"],
 )
-async def test_refusals_are_told(status: int, body: bytes, message: str) -> None:
+async def test_error_answers_are_reported(status: int, body: bytes, message: str) -> None:
     with serving(status, body) as server, pytest.raises(chat_client.ChatError) as caught:
         await ask(server.url)
     assert str(caught.value).startswith(message)
 
 
-async def test_nobody_there_is_told() -> None:
+async def test_an_address_without_a_server_is_reported() -> None:
     with serving(200, b"") as server:
         url = server.url
     with pytest.raises(chat_client.ChatError, match="nothing answers at"):
@@ -155,6 +155,6 @@ async def test_white_space_around_a_key_is_not_sent() -> None:
     assert server.asked[0][2] == "Bearer key"
 
 
-async def test_address_that_is_none_is_told() -> None:
+async def test_an_invalid_address_is_reported() -> None:
     with pytest.raises(chat_client.ChatError, match="is not an address"):
         await chat_client.fetch_models(chat_client.Address("http://[::1"))

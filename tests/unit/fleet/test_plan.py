@@ -49,7 +49,7 @@ def test_two_engines_are_two_replicas() -> None:
     assert plan.plan_fleet([EXAMPLES / "two-engines.yaml"]).replicas == 2
 
 
-def test_port_of_the_command_line_wins(file: Path) -> None:
+def test_the_port_of_the_command_line_overrides_the_file(file: Path) -> None:
     file.write_text(model() + gateway("door", listen={"port": 9999}))
     assert plan.plan_fleet([file]).settings.listen.port == 9999
     assert plan.plan_fleet([file], 0).settings.listen.port == 0

@@ -33,12 +33,12 @@ def test_record_is_read_as_it_was_written(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"pid": "x"}', '{"pid": 1, "start_ticks": 2, "children": 3}'])
-def test_a_record_nobody_can_read_is_no_record(tmp_path: Path, text: str) -> None:
+def test_a_record_that_cannot_be_read_counts_as_absent(tmp_path: Path, text: str) -> None:
     (tmp_path / record.RECORD_NAME).write_text(text)
     assert record.read_record(tmp_path) is None
 
 
-def test_second_claim_is_refused_and_names_the_first(tmp_path: Path) -> None:
+def test_a_second_claim_is_refused_and_names_the_first(tmp_path: Path) -> None:
     with record.claim_home(tmp_path):
         record.write_record(tmp_path, record.describe_self("http://127.0.0.1:1", (), {}))
         assert record.is_claimed(tmp_path)
@@ -56,7 +56,7 @@ def test_nothing_is_left_after_a_claim_that_failed(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == [record.LOCK_NAME]
 
 
-def test_orphans_of_a_killed_fleet_are_ended(
+def test_orphans_of_a_killed_fleet_are_killed(
     tmp_path: Path, sleeper: ProcessId, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(record, "ORPHAN_GRACE_S", 0.1)
@@ -65,14 +65,14 @@ def test_orphans_of_a_killed_fleet_are_ended(
         assert not is_alive(sleeper)
 
 
-def test_a_stranger_with_a_reused_pid_is_left_alone(tmp_path: Path, sleeper: ProcessId) -> None:
+def test_another_process_that_reuses_a_pid_is_left_alone(tmp_path: Path, sleeper: ProcessId) -> None:
     stale = ProcessId(sleeper.pid, sleeper.start_ticks - 1)
     record.write_record(tmp_path, record.describe_self("", (), {"demo-0": stale}))
     with record.claim_home(tmp_path):
         assert is_alive(sleeper)
 
 
-def test_claim_dies_with_its_process(tmp_path: Path) -> None:
+def test_a_claim_ends_with_its_process(tmp_path: Path) -> None:
     code = f"""
 import pathlib, signal
 from remuda.fleet import record

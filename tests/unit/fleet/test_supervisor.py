@@ -173,7 +173,7 @@ def tables(home: Home) -> list[Table]:
     return [msgspec.convert(message["table"], Table) for message in told if "table" in message]
 
 
-async def test_starts_answers_serves_and_leaves_nothing(home: Home) -> None:
+async def test_a_fleet_starts_answers_serves_and_leaves_nothing(home: Home) -> None:
     source = DoubleSource()
     async with ready_fleet(home, source, "demo", replicas=2) as (fleet, ready):
         assert ready.models == ("demo",)
@@ -188,7 +188,7 @@ async def test_starts_answers_serves_and_leaves_nothing(home: Home) -> None:
     assert [endpoint.id for endpoint in tables(home)[-1].models[0].endpoints] == ["demo-0", "demo-1"]
 
 
-async def test_status_tells_engines_gateway_and_outcomes(home: Home) -> None:
+async def test_status_has_engines_gateway_and_outcomes(home: Home) -> None:
     async with ready_fleet(home, DoubleSource(), "demo"):
         snapshot = await asyncio.to_thread(control.ask_status, home.state)
         assert (snapshot.phase, snapshot.gateway.state, snapshot.gateway.auth) == ("serving", "listening", "open")
@@ -294,7 +294,7 @@ async def test_a_fault_in_the_first_answer_does_not_stop_the_fleet(home: Home, m
 
 
 @pytest.mark.parametrize("fate", [EngineState.FAILED, EngineState.CRASH_LOOP])
-async def test_fleet_of_which_nothing_can_run_says_why_and_ends(home: Home, fate: EngineState) -> None:
+async def test_a_fleet_without_an_engine_that_can_run_ends_with_the_reason(home: Home, fate: EngineState) -> None:
     fleet = Fleet(plan_of("demo"), home, DoubleSource({"demo-0": fate}))
     with pytest.raises(FleetError) as caught:
         await asyncio.wait_for(fleet.run, DEADLINE_S)
@@ -302,7 +302,7 @@ async def test_fleet_of_which_nothing_can_run_says_why_and_ends(home: Home, fate
     assert not is_claimed(home.state)
 
 
-async def test_engine_that_dies_leaves_the_table_and_comes_back(home: Home) -> None:
+async def test_an_engine_that_dies_leaves_the_table_and_comes_back(home: Home) -> None:
     source = DoubleSource()
     async with ready_fleet(home, source, "demo", replicas=2) as (fleet, _):
         source.engines["demo-1"].become(EngineState.BACKOFF, "killed by SIGKILL")
@@ -315,7 +315,7 @@ async def test_engine_that_dies_leaves_the_table_and_comes_back(home: Home) -> N
     assert routed[-1] == ["demo-0", "demo-1"]
 
 
-async def test_second_fleet_is_refused_and_the_first_goes_on(home: Home) -> None:
+async def test_a_second_fleet_is_refused_and_the_first_goes_on(home: Home) -> None:
     async with ready_fleet(home, DoubleSource(), "demo") as (fleet, ready):
         second = Fleet(plan_of("demo"), home, DoubleSource())
         with pytest.raises(FleetRunningError) as caught:
@@ -324,7 +324,7 @@ async def test_second_fleet_is_refused_and_the_first_goes_on(home: Home) -> None
         assert not fleet.run.done()
 
 
-async def test_gateway_that_is_killed_comes_back(home: Home) -> None:
+async def test_a_gateway_that_is_killed_comes_back(home: Home) -> None:
     async with ready_fleet(home, DoubleSource(), "demo") as (fleet, ready):
         gateway = fleet.supervisor._gateway
         assert gateway.status.pid
@@ -336,7 +336,7 @@ async def test_gateway_that_is_killed_comes_back(home: Home) -> None:
         assert fleet.supervisor.url == ready.url
 
 
-async def test_second_request_to_stop_cuts(home: Home) -> None:
+async def test_a_second_signal_kills_the_engines(home: Home) -> None:
     source = DoubleSource({"demo-0": EngineState.DRAINING, "demo-1": EngineState.READY})
     fleet = Fleet(plan_of("demo", replicas=2), home, source)
     async with asyncio.timeout(DEADLINE_S):
@@ -368,7 +368,7 @@ async def test_gateway_may_take_its_lame_duck_time_and_its_time_to_drain(
     assert given == [37.0]
 
 
-async def test_down_tells_until_the_end(home: Home) -> None:
+async def test_down_reports_events_until_the_fleet_has_stopped(home: Home) -> None:
     fleet = Fleet(plan_of("demo"), home, DoubleSource())
     await fleet.until(events.Ready)
     told = await asyncio.to_thread(lambda: list(control.ask_down(home.state, cut=False)))
@@ -377,7 +377,7 @@ async def test_down_tells_until_the_end(home: Home) -> None:
     assert isinstance(told[-1], events.Stopped)
 
 
-async def test_stop_while_starting_leaves_nothing(home: Home) -> None:
+async def test_a_fleet_that_is_stopped_while_it_starts_leaves_nothing(home: Home) -> None:
     fleet = Fleet(plan_of("demo"), home, DoubleSource({"demo-0": EngineState.STARTING}))
     await fleet.until(events.Step)
     await fleet.stop()
@@ -385,7 +385,7 @@ async def test_stop_while_starting_leaves_nothing(home: Home) -> None:
     assert not is_claimed(home.state)
 
 
-async def test_polite_request_to_go_down_cuts_nothing_however_often_it_is_made(home: Home) -> None:
+async def test_repeated_requests_without_cut_do_not_kill_engines(home: Home) -> None:
     source = DoubleSource({"demo-0": EngineState.DRAINING, "demo-1": EngineState.READY})
     fleet = Fleet(plan_of("demo", replicas=2), home, source)
     async with asyncio.timeout(DEADLINE_S):
@@ -400,7 +400,7 @@ async def test_polite_request_to_go_down_cuts_nothing_however_often_it_is_made(h
     await asyncio.wait_for(fleet.run, DEADLINE_S)
 
 
-async def test_what_an_engine_waits_for_is_told_to_status_and_to_clients(home: Home) -> None:
+async def test_status_and_clients_see_what_an_engine_waits_for(home: Home) -> None:
     source = DoubleSource()
     source.installing = asyncio.Event()
     fleet = Fleet(plan_of("demo"), home, source)
@@ -420,7 +420,7 @@ async def test_what_an_engine_waits_for_is_told_to_status_and_to_clients(home: H
     assert "waiting: vLLM 0.32.0: downloading torch" in waits
 
 
-async def test_stop_waits_until_the_installer_has_cleaned_up(home: Home) -> None:
+async def test_stopping_waits_until_the_installer_has_cleaned_up(home: Home) -> None:
     source = DoubleSource()
     source.installing = asyncio.Event()
     fleet = Fleet(plan_of("demo"), home, source)

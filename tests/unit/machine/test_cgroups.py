@@ -109,7 +109,7 @@ def test_a_group_ends_processes_that_have_left_their_process_group(group: Contro
 
 
 @needs_cgroups
-def test_what_a_process_of_the_group_starts_is_in_the_group(group: ControlGroup) -> None:
+def test_children_of_a_process_in_the_group_are_in_the_group(group: ControlGroup) -> None:
     code = "import subprocess, sys; sys.stdin.readline(); subprocess.run(['cat'])"
     with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE) as leader:
         assert group.add_tree(leader.pid)

@@ -9,7 +9,7 @@ from remuda.machine.files import bound_file, open_append, replace_file
 
 
 @pytest.mark.parametrize("durable", [True, False])
-def test_a_file_is_replaced_whole_and_is_its_owners_alone(tmp_path: Path, durable: bool) -> None:
+def test_a_file_is_replaced_whole_and_readable_by_its_owner_alone(tmp_path: Path, durable: bool) -> None:
     path = tmp_path / "file"
     for content in (b"old", b"new"):
         replace_file(path, content, durable=durable)
@@ -34,7 +34,7 @@ def test_a_replacement_that_fails_leaves_the_old_file_and_nothing_else(
     assert [entry.name for entry in tmp_path.iterdir()] == ["file"]
 
 
-def test_a_log_is_made_with_its_folder_and_appended_to(tmp_path: Path) -> None:
+def test_a_log_is_created_with_its_folder_and_appended_to(tmp_path: Path) -> None:
     path = tmp_path / "logs" / "gateway.log"
     for line in (b"one\n", b"two\n"):
         with open_append(path) as descriptor:
@@ -43,7 +43,7 @@ def test_a_log_is_made_with_its_folder_and_appended_to(tmp_path: Path) -> None:
     assert path.stat().st_mode & 0o777 == 0o600
 
 
-def test_a_file_that_is_too_long_is_put_aside_and_its_writer_goes_on(tmp_path: Path) -> None:
+def test_a_file_that_is_too_long_is_copied_and_emptied_while_it_is_written(tmp_path: Path) -> None:
     log = tmp_path / "gateway.log"
     with log.open("ab", buffering=0) as writer:
         writer.write(b"x" * 100)

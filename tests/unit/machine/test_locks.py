@@ -62,7 +62,7 @@ def test_a_lock_of_another_process_is_seen_and_refused(path: Path, holder: subpr
         pass
 
 
-def test_whoever_waits_is_told_once_and_gets_the_lock_of_a_killed_holder(
+def test_a_waiting_process_calls_on_wait_once_and_gets_the_lock_of_a_killed_holder(
     path: Path, holder: subprocess.Popen[bytes]
 ) -> None:
     told: list[str] = []

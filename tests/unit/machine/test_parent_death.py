@@ -21,7 +21,7 @@ sys.stdin.read()
 """
 
 
-def test_a_program_that_knows_nothing_of_it_ends_with_its_parent():
+def test_a_program_started_through_the_module_ends_with_its_parent():
     command = [sys.executable, "-c", PARENT, parent_death.PARENT_VARIABLE, parent_death.__file__]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as parent:
         child = os.pidfd_open(int(parent.stdout.readline()))

@@ -23,7 +23,7 @@ async def poll(condition) -> None:
             await asyncio.sleep(0.01)
 
 
-async def test_a_whole_family_is_found_and_counted():
+async def test_descendants_and_process_groups_are_found():
     parent = await start(TREE)
     try:
         await poll(lambda: list(processes.find_descendants(parent.pid)))
@@ -35,7 +35,7 @@ async def test_a_whole_family_is_found_and_counted():
     await poll(lambda: not processes.find_group(parent.pid))
 
 
-async def test_processor_time_moves_while_a_process_works_and_stands_while_it_is_stopped():
+async def test_cpu_time_grows_while_a_process_works_and_not_while_it_is_stopped():
     process = await start(BUSY)
     try:
         await poll(lambda: processes.measure_cpu_s([process.pid]) > 0.05)
@@ -49,7 +49,7 @@ async def test_processor_time_moves_while_a_process_works_and_stands_while_it_is
         await process.wait()
 
 
-def test_a_process_that_is_gone_is_simply_not_there():
+def test_a_process_that_has_ended_is_absent():
     gone = 2**22 + 1
     assert processes.read_stat(gone) is None
     assert list(processes.find_descendants(gone)) == []

@@ -27,7 +27,6 @@ from remuda.engine.install.installation import (
 from remuda.engine.install.uv import find_uv
 from remuda.engine.install.variants import (
     DEFAULT_VERSION,
-    VARIANTS,
     Variant,
     check_cpu,
     choose_variant,
@@ -121,12 +120,3 @@ def _is_broken(found: Installation, progress: ProgressCallback) -> bool:
     except InstallError:
         return True
     return False
-
-
-__all__ = [
-    "VARIANTS",
-    "Installation",
-    "Progress",
-    "find_installation",
-    "install_engine",
-]

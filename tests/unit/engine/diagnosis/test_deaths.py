@@ -103,7 +103,7 @@ HOPELESS = {
 
 
 @pytest.mark.parametrize("line", HOPELESS.values(), ids=HOPELESS)
-def test_what_would_fail_again_is_hopeless_only_before_it_ever_worked(line):
+def test_an_error_that_would_come_again_is_hopeless_unless_the_engine_was_ready_before(line):
     assert explain_death(Ending(1, [line])).hopeless
     assert not explain_death(Ending(1, [line], was_ready=True)).hopeless
 
@@ -117,7 +117,7 @@ def test_the_last_meaningful_line_has_no_prefix_and_a_bounded_length():
     assert last_meaningful_line([]) == ""
 
 
-def test_what_was_killed_from_outside_is_not_hopeless_whatever_it_said_before():
+def test_an_engine_that_was_killed_is_not_hopeless_whatever_its_log_says():
     warned = "WARNING 11-21 10:46:51 [cpu.py:645] Failed to import from vllm._C: ImportError('libtcmalloc')"
     death = explain_death(Ending(-signal.SIGKILL, [warned]))
     assert death.reason.startswith("it was killed while starting by SIGKILL")

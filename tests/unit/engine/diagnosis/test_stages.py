@@ -54,6 +54,6 @@ def test_a_line_of_the_log_names_the_stage(line, meaning):
 
 
 @pytest.mark.parametrize(("one", "other"), list(itertools.product(Stage, Stage)))
-def test_a_start_never_goes_back(one, other):
+def test_the_later_of_two_stages_counts(one, other):
     order = list(Stage)
     assert later(one, other) is order[max(order.index(one), order.index(other))]

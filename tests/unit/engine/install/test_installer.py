@@ -32,7 +32,7 @@ def count_builds(home: Home) -> int:
     return calls.read_text().count("pip install") if calls.exists() else 0
 
 
-def test_an_engine_is_built_once_and_found_afterwards(home):
+def test_an_environment_is_built_once_and_found_afterwards(home):
     assert find_installation(home, variant="cpu-pypi") is None
     seen: list[Progress] = []
     built = install_engine(home, variant="cpu-pypi", progress=seen.append)
@@ -67,7 +67,7 @@ DAMAGE = {
 
 
 @pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE)
-def test_a_damaged_environment_is_not_found_and_is_built_anew(home, damage):
+def test_a_damaged_environment_is_not_found_and_is_built_again(home, damage):
     built = install_engine(home, variant="cpu-pypi")
     damage(built.path)
     assert find_installation(home, variant="cpu-pypi") is None
@@ -85,7 +85,7 @@ def test_repair_imports_vllm_and_rebuilds_only_when_that_fails(home, monkeypatch
     assert count_builds(home) == 2
 
 
-def test_an_interrupted_build_leaves_nothing_that_is_taken_for_an_engine(home, monkeypatch):
+def test_an_interrupted_build_leaves_no_environment(home, monkeypatch):
     monkeypatch.setenv("FAKE_UV_FAILS", "dns error")
     with pytest.raises(InstallError, match="cannot be reached"):
         install_engine(home, variant="cpu-pypi")
@@ -99,7 +99,7 @@ def test_an_interrupted_build_leaves_nothing_that_is_taken_for_an_engine(home, m
     assert not killed.exists()
 
 
-def test_an_environment_that_does_not_import_is_refused_with_what_python_said(home, monkeypatch):
+def test_an_environment_that_does_not_import_is_refused_with_pythons_message(home, monkeypatch):
     monkeypatch.setenv("FAKE_IMPORT_STATUS", "1")
     with pytest.raises(InstallError, match="environment is broken"):
         install_engine(home, variant="cpu-pypi")
@@ -163,7 +163,7 @@ def test_a_build_for_cpus_leaves_out_companions_that_are_built_for_another_torch
     assert not {"torchvision", "torchaudio", "torchcodec"} & dict(read_lock(variant)).keys()
 
 
-def test_the_address_of_a_mirror_is_not_in_the_arguments_everybody_sees(home, monkeypatch):
+def test_the_address_of_a_mirror_is_not_in_the_arguments_of_a_process(home, monkeypatch):
     monkeypatch.setenv("REMUDA_TORCH_INDEX", "https://user:password@mirror.example/whl")
     monkeypatch.setenv("UV_INDEX", "https://other.example")
     monkeypatch.setattr(variants, "_index_answers", lambda _: True)

@@ -43,7 +43,7 @@ def states(home: Home) -> dict[str, str]:
     return {environment.name: environment.state for environment in list_environments(home)}
 
 
-def test_what_this_remuda_starts_engines_from_is_current_and_another_lock_files_is_superseded(home, superseded):
+def test_the_environment_of_the_present_lock_file_is_current_and_any_other_is_superseded(home, superseded):
     newer = install_engine(home, variant="cpu-pypi")
     assert states(home) == {superseded.name: "superseded", newer.id: "current"}
 
@@ -56,7 +56,7 @@ def test_a_damaged_environment_is_broken_and_its_size_is_measured(home, current)
     assert found.size_bytes == measure_bytes(current) >= 100_000
 
 
-def test_what_interrupted_work_left_is_listed_but_not_what_is_worked_on(home, current):
+def test_unfinished_environments_are_listed_unless_they_are_being_built(home, current):
     abandoned = current.with_name(f".building-{current.name}-1")
     abandoned.mkdir()
     assert states(home) == {current.name: "current", abandoned.name: "broken"}
@@ -73,7 +73,7 @@ def test_removal_leaves_nothing(home, current):
     assert [entry for entry in home.engines.iterdir() if entry.is_dir()] == []
 
 
-def test_removal_leaves_what_is_made_of_another_environment_with_a_longer_name(home, current):
+def test_removal_leaves_unfinished_environments_with_a_longer_name(home, current):
     shorter = current.with_name(current.name[: current.name.index("-py")])
     shorter.mkdir()
     building = current.with_name(f".building-{current.name}-1")
@@ -84,7 +84,7 @@ def test_removal_leaves_what_is_made_of_another_environment_with_a_longer_name(h
     assert (shorter.exists(), building.exists()) == (False, True)
 
 
-def test_of_an_environment_that_is_a_link_only_the_link_goes(home, current, tmp_path):
+def test_removing_an_environment_that_is_a_link_removes_only_the_link(home, current, tmp_path):
     elsewhere = current.rename(tmp_path / "elsewhere")
     current.symlink_to(elsewhere)
     (environment,) = list_environments(home)
@@ -94,7 +94,7 @@ def test_of_an_environment_that_is_a_link_only_the_link_goes(home, current, tmp_
     assert (elsewhere / "remuda-engine.json").is_file()
 
 
-def test_what_cannot_be_deleted_completely_is_not_called_removed(home, current, monkeypatch):
+def test_an_environment_that_cannot_be_deleted_completely_is_an_error(home, current, monkeypatch):
     (environment,) = list_environments(home)
     monkeypatch.setattr(installation.shutil, "rmtree", lambda *_, **__: None)  # as with files of another user
     with pytest.raises(InstallError, match=r"\.removed-.* could not be deleted completely"):
@@ -124,7 +124,7 @@ def test_an_environment_that_is_being_installed_is_not_removed(home, current):
 
 
 @pytest.mark.parametrize("way", ["program", "library"])
-def test_an_environment_that_something_runs_from_is_not_removed(home, current, way):
+def test_an_environment_in_use_is_not_removed(home, current, way):
     program = current / "bin" / "python"
     program.unlink()
     program.symlink_to(sys.executable)
@@ -161,7 +161,7 @@ def test_a_folder_that_cannot_be_read_is_named():
         list_environments(endless)
 
 
-def test_files_that_uvs_cache_holds_as_well_are_not_freed(tmp_path):
+def test_files_that_are_also_in_uvs_cache_are_measured_apart(tmp_path):
     for name in ("own", "linked"):
         (tmp_path / "tree").mkdir(exist_ok=True)
         (tmp_path / "tree" / name).write_bytes(bytes(8192))

@@ -15,19 +15,19 @@ def make_program(path, text="#!/bin/sh\nexit 0\n"):
     return path
 
 
-def test_the_named_uv_is_taken_before_our_own_and_that_before_the_path(tmp_path):
+def test_uv_is_looked_for_in_remuda_uv_then_beside_python_then_on_the_path(tmp_path):
     named, own, on_path = (make_program(tmp_path / folder / "uv") for folder in "abc")
     assert uv.find_uv({"REMUDA_UV": str(named), "PATH": str(on_path.parent)}, own.parent) == named
     assert uv.find_uv({"PATH": str(on_path.parent)}, own.parent) == own
     assert uv.find_uv({"PATH": str(on_path.parent)}, tmp_path / "none") == on_path
 
 
-def test_a_named_uv_that_is_not_there_is_an_error_not_a_search(tmp_path):
+def test_a_missing_uv_that_is_named_is_an_error(tmp_path):
     with pytest.raises(InstallError, match="REMUDA_UV"):
         uv.find_uv({"REMUDA_UV": str(tmp_path / "none"), "PATH": os.environ["PATH"]})
 
 
-def test_without_uv_the_way_to_get_it_is_said(tmp_path):
+def test_a_machine_without_uv_gets_a_hint_how_to_install_it(tmp_path):
     with pytest.raises(InstallError) as caught:
         uv.find_uv({"PATH": "/nonexistent"}, tmp_path)
     assert "pip install uv" in caught.value.hint
@@ -58,7 +58,7 @@ def test_a_failure_of_uv_becomes_one_sentence_with_a_hint(said, message):
     assert "\n" not in error.message
 
 
-def test_uv_is_run_without_what_ties_it_to_this_environment(tmp_path, monkeypatch):
+def test_uv_runs_without_variables_of_the_present_environment(tmp_path, monkeypatch):
     program = make_program(tmp_path / "uv", "#!/bin/sh\necho venv=$VIRTUAL_ENV args=$*\nexit 0\n")
     monkeypatch.setenv("VIRTUAL_ENV", "/ours")
     lines: list[str] = []

@@ -54,12 +54,12 @@ def test_a_folder_of_wheels_with_the_right_torch_makes_the_small_build_possible(
     ("machine_name", "flags"),
     [("x86_64", "fpu sse avx2 fma"), ("x86_64", "avx avx2 avx512f avx512_bf16"), ("aarch64", ""), ("arm64", "")],
 )
-def test_a_cpu_that_vllm_has_kernels_for_passes(machine_name, flags):
+def test_a_cpu_with_the_instructions_of_vllms_kernels_is_accepted(machine_name, flags):
     check_cpu(f"processor: 0\nflags\t\t: {flags}\n" if flags else "", machine_name)
 
 
 @pytest.mark.parametrize(("machine_name", "message"), [("x86_64", "no AVX2"), ("riscv64", "no CPU build for riscv64")])
-def test_a_cpu_that_vllm_has_no_kernels_for_is_refused_before_anything_is_downloaded(machine_name, message):
+def test_a_cpu_without_the_instructions_of_vllms_kernels_is_refused(machine_name, message):
     with pytest.raises(InstallError, match=message):
         check_cpu("flags\t: fpu sse4_2 avx\n", machine_name)
 
@@ -72,7 +72,7 @@ BROKEN_PROXIES = {
 
 
 @pytest.mark.parametrize("proxy", BROKEN_PROXIES.values(), ids=BROKEN_PROXIES)
-def test_a_proxy_that_cannot_be_used_to_ask_means_the_index_was_not_reached(proxy, monkeypatch):
+def test_a_proxy_that_cannot_be_used_makes_the_index_unreachable(proxy, monkeypatch):
     monkeypatch.setattr(variants, "has_nvidia_gpu", lambda: False)
     for name in ("ALL_PROXY", "all_proxy", "HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy"):
         monkeypatch.setenv(name, proxy)

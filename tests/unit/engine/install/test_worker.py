@@ -26,20 +26,20 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
     return Home.from_environment()
 
 
-async def test_refusal_of_the_child_is_raised_here(home: Home) -> None:
+async def test_an_error_of_the_child_is_raised_in_the_parent(home: Home) -> None:
     with pytest.raises(InstallError) as caught:
         await worker.install(home, "0.0.1", "cpu", lambda _: None)
     assert "lock file for vLLM 0.0.1" in caught.value.message
 
 
-async def test_missing_installer_is_told(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_missing_installer_is_reported(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("REMUDA_UV", "/nowhere/uv")
     with pytest.raises(InstallError, match="REMUDA_UV names /nowhere/uv"):
         await worker.install(home, "0.32.0", "cpu", lambda _: None)
 
 
 @pytest.mark.parametrize("times", [1, 2])
-async def test_cancelled_installation_leaves_no_process_and_says_nothing(
+async def test_a_cancelled_installation_leaves_no_process_and_prints_nothing(
     times: int, home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """The installer hangs; cancelling ends it and the child above it."""
@@ -72,7 +72,7 @@ async def test_cancelled_installation_leaves_no_process_and_says_nothing(
         assert list_leftovers(home) == []
 
 
-def test_a_second_signal_does_not_interrupt_the_clearing_up() -> None:
+def test_a_second_signal_does_not_interrupt_the_cleanup() -> None:
     before = signal.signal(signal.SIGTERM, worker._stop)
     try:
         with pytest.raises(KeyboardInterrupt):
@@ -114,7 +114,7 @@ def list_leftovers(home: Home) -> list[str]:
     return [path.name for path in home.engines.iterdir() if not path.name.endswith(".lock")]
 
 
-def test_what_the_system_refuses_is_told_by_the_child(
+def test_an_error_of_the_operating_system_is_reported_by_the_child(
     home: Home, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def refuse(*_: object) -> None:

@@ -202,7 +202,7 @@ async def test_speed_is_the_difference_of_two_scrapes(monkeypatch: pytest.Monkey
     await client.close()
 
 
-async def test_engine_that_started_again_has_no_negative_speed(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_engine_that_was_restarted_has_no_negative_speed(monkeypatch: pytest.MonkeyPatch) -> None:
     client = MetricsClient()
     pretend(client, monkeypatch, engine_says(1000), engine_says(10))
     load = await client.fetch_load("demo-0", "http://x")

@@ -16,7 +16,7 @@ EVENTS = [
 
 
 @pytest.mark.parametrize("event", EVENTS, ids=lambda event: type(event).__name__)
-def test_event_crosses_a_socket_as_one_line(event: events.AnyEvent) -> None:
+def test_an_event_is_one_line_and_is_read_back(event: events.AnyEvent) -> None:
     line = events.render_line(event)
     assert line.count(b"\n") == 1
     assert events.parse_line(line) == event

@@ -36,7 +36,7 @@ def status(state: EngineState, reason: str = "", **facts: int) -> EngineStatus:
     ],
     ids=lambda value: value.state if isinstance(value, EngineStatus) else "",
 )  # fmt: skip
-def test_engine_reads_as_one_line(known: EngineStatus, state: str, detail: str) -> None:
+def test_an_engine_is_described_in_one_line(known: EngineStatus, state: str, detail: str) -> None:
     step = views.describe_engine(known)
     assert (step.state, step.detail) == (state, detail)
 
@@ -59,11 +59,11 @@ def test_every_state_of_engine_and_gateway_has_a_line() -> None:
         (GatewaySettings(listen=Listen(host="example.org", tls=Tls("/c", "/k"))), 8443, "https://example.org:8443"),
     ],
 )
-def test_url_is_one_a_client_can_use(settings: GatewaySettings, port: int, url: str) -> None:
+def test_the_url_can_be_used_by_a_client_on_this_machine(settings: GatewaySettings, port: int, url: str) -> None:
     assert views.render_url(settings, port) == url
 
 
-def test_ready_names_what_serves_and_what_does_not() -> None:
+def test_ready_lists_served_models_and_failed_engines() -> None:
     table = Table(
         models=(
             ModelRoute("broken", "broken"),
@@ -85,14 +85,14 @@ def test_ready_names_what_serves_and_what_does_not() -> None:
     )
 
 
-def test_hopeless_fleet_lists_every_reason() -> None:
+def test_the_error_of_a_fleet_that_cannot_serve_lists_every_reason() -> None:
     one = views.explain_hopeless([status(EngineState.FAILED, "no such file")], {}, Path("/logs"))
     assert one.message == "demo-0 cannot run: no such file"
     two = views.explain_hopeless([status(EngineState.FAILED, "a"), status(EngineState.FAILED, "b")], {}, Path("/logs"))
     assert two.message == "none of the 2 engines can run\ndemo-0: a\ndemo-0: b"
 
 
-def test_one_reason_for_all_engines_is_told_once_with_its_hint() -> None:
+def test_a_reason_that_all_engines_share_is_given_once_with_its_hint() -> None:
     error = RemudaError("the disk is full", "free some space")
     failed = [status(EngineState.FAILED, views.render_failure(error))] * 2
     told = views.explain_hopeless(failed, {"demo-0": error, "demo-1": error}, Path("/logs"))
@@ -126,7 +126,7 @@ def test_ready_engines_are_routed_to_and_draining_ones_finish() -> None:
     assert table.models[0].waiting == ""
 
 
-def test_engines_that_run_elsewhere_stay() -> None:
+def test_the_endpoints_of_a_model_that_runs_elsewhere_stay() -> None:
     assert views.plan_table(BASE, [engine(0, EngineState.READY)]).models[1] == BASE.models[1]
 
 
@@ -140,7 +140,7 @@ def test_engines_that_run_elsewhere_stay() -> None:
     ],
     ids=["starting", "nearest-to-ready", "what-went-wrong", "no-reason"],
 )
-def test_model_without_engine_says_why(states: list[tuple[EngineState, str]], said: str) -> None:
+def test_a_model_without_an_engine_has_a_reason(states: list[tuple[EngineState, str]], said: str) -> None:
     statuses = [engine(i, state, reason) for i, (state, reason) in enumerate(states)]
     assert views.plan_table(BASE, statuses).models[0].waiting == said
 
@@ -163,18 +163,18 @@ def body_of(curl: str) -> dict[str, object]:
 
 
 @pytest.mark.parametrize("ready", [CHAT, TEXT], ids=["chat", "completion"])
-def test_python_snippet_is_python(ready: events.Ready) -> None:
+def test_the_python_snippet_can_be_parsed(ready: events.Ready) -> None:
     ast.parse(views.render_python(ready))
 
 
-def test_curl_survives_the_shell() -> None:
+def test_the_curl_snippet_is_quoted_for_the_shell() -> None:
     assert body_of(views.render_curl(CHAT)) == {
         "model": "demo",
         "messages": [{"role": "user", "content": 'Say "hi", it\'s me'}],
     }
 
 
-def test_key_is_taken_from_the_environment() -> None:
+def test_snippets_take_the_key_from_the_environment() -> None:
     assert '"Authorization: Bearer $REMUDA_API_KEY"' in views.render_curl(TEXT)
     assert 'os.environ["REMUDA_API_KEY"]' in views.render_python(TEXT)
     assert views.render_models("http://x", needs_key=True) == (
