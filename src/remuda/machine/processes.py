@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Final
 
 PROC: Final = Path("/proc")
-_TICKS_PER_S: Final = os.sysconf("SC_CLK_TCK")
+TICKS_PER_S: Final = os.sysconf("SC_CLK_TCK")
+_PAGE_BYTES: Final = os.sysconf("SC_PAGE_SIZE")
 _LISTS_CHILDREN = Path(f"/proc/self/task/{os.getpid()}/children").exists()
 """Whether the kernel has CONFIG_PROC_CHILDREN. Without the list, all processes are searched by their parent."""
 
@@ -30,8 +31,13 @@ class ProcessStat:
     group: int
     cpu_s: float
     """CPU time of the process and of its children that have ended, so that a finished compiler still counts."""
+    own_cpu_s: float
+    """CPU time of the process alone."""
     started_ticks: int
     """Start time in clock ticks since boot."""
+    virtual_bytes: int
+    resident_bytes: int
+    """Main memory that it holds, shared pages included."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,19 +51,27 @@ class ProcessId:
 def read_stat(pid: int) -> ProcessStat | None:
     """The process with this pid, or None."""
     try:
-        text = (PROC / str(pid) / "stat").read_text(encoding="utf-8", errors="replace")
+        return parse_stat((PROC / str(pid) / "stat").read_text(encoding="utf-8", errors="replace"))
     except OSError:
         return None
+
+
+def parse_stat(text: str) -> ProcessStat:
+    """The fields of a stat file. The name, in brackets, may contain any character; the other fields follow it."""
     name_end = text.rfind(")")
     rest = text[name_end + 2 :].split()
+    ticks = [int(field) for field in rest[11:15]]  # utime, stime, and both of the children that have ended
     return ProcessStat(
-        pid=pid,
+        pid=int(text[: text.find(" ")]),
         name=text[text.find("(") + 1 : name_end],
         state=rest[0],
         parent=int(rest[1]),
         group=int(rest[2]),
-        cpu_s=sum(map(int, rest[11:15])) / _TICKS_PER_S,
+        cpu_s=sum(ticks) / TICKS_PER_S,
+        own_cpu_s=sum(ticks[:2]) / TICKS_PER_S,
         started_ticks=int(rest[19]),
+        virtual_bytes=int(rest[20]),
+        resident_bytes=int(rest[21]) * _PAGE_BYTES,
     )
 
 

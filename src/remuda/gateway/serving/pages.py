@@ -186,7 +186,7 @@ def _name_after(path: bytes, prefix: bytes) -> str:
 
 def read_figures(sources: Sources) -> Series:
     """Everything that /metrics shows at this moment."""
-    from remuda.observe.process import read_process
+    from remuda.machine.process_metrics import read_process
 
     values = sources.ledger.read_figures()
     for model in sources.directory.models:

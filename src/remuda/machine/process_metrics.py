@@ -3,30 +3,27 @@
 They are read from /proc. Without /proc, which only Linux has, there are none.
 """
 
-import os
 import resource
 from pathlib import Path
 
+from remuda.machine.processes import PROC, TICKS_PER_S, parse_stat
 from remuda.observe import metrics
 from remuda.observe.metrics import Labels, Metric
 
 
-def read_process(proc: Path = Path("/proc")) -> dict[Metric, dict[Labels, float]]:
+def read_process(proc: Path = PROC) -> dict[Metric, dict[Labels, float]]:
     """The current values of this process."""
     try:
-        stat = (proc / "self/stat").read_text()
+        stat = parse_stat((proc / "self/stat").read_text(errors="replace"))
         boot_s = _read_boot_s((proc / "stat").read_text())
         open_fds = _count_fds(proc / "self/fd")
     except OSError:
         return {}
-    # The command name, in brackets, may contain any character. The numbered fields follow it (proc(5): utime is 14).
-    fields = stat.rpartition(")")[2].split()
-    tick_s = 1.0 / os.sysconf("SC_CLK_TCK")
     values = {
-        metrics.PROCESS_CPU: (int(fields[11]) + int(fields[12])) * tick_s,
-        metrics.PROCESS_RESIDENT: float(int(fields[21]) * resource.getpagesize()),
-        metrics.PROCESS_VIRTUAL: float(fields[20]),
-        metrics.PROCESS_START: boot_s + int(fields[19]) * tick_s,
+        metrics.PROCESS_CPU: stat.own_cpu_s,
+        metrics.PROCESS_RESIDENT: float(stat.resident_bytes),
+        metrics.PROCESS_VIRTUAL: float(stat.virtual_bytes),
+        metrics.PROCESS_START: boot_s + stat.started_ticks / TICKS_PER_S,
         metrics.PROCESS_OPEN_FDS: float(open_fds),
         metrics.PROCESS_MAX_FDS: float(resource.getrlimit(resource.RLIMIT_NOFILE)[0]),
     }

@@ -3,8 +3,8 @@ import resource
 
 import pytest
 
+from remuda.machine.process_metrics import read_process
 from remuda.observe import metrics
-from remuda.observe.process import read_process
 
 
 @pytest.fixture
