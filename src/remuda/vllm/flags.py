@@ -23,7 +23,7 @@ _SHOWN = 60
 
 @dataclass(frozen=True, slots=True)
 class Flag:
-    """One flag."""
+    """One flag of vLLM's server."""
 
     kind: str
     """`switch` is --x and --no-x, `bare` is only --x. Other flags have a value of a kind in _VALUES; `folded` is text

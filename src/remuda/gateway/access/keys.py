@@ -1,12 +1,11 @@
-"""API keys: who sends this request, decided from its headers.
+"""API keys: who sends a request, from its headers.
 
-A key reads `rk_<tenant>-<key name>_<43 letters and digits>`; only its SHA-256 is ever stored. The readable part is for
-people and secret scanners: the check does not rely on it, so a key that was issued elsewhere works too once its hash
-stands in a Tenant.
+A key has the form `rk_<tenant>-<key name>_<43 letters and digits>`. Only its SHA-256 is stored. The readable part is
+for people and secret scanners. The check does not use it, so a key that was issued elsewhere works as soon as its hash
+is in a Tenant.
 
-It does not know where the records come from (tenant_store.py, a Tenant document), nor which name of a model an alias
-means: the caller resolves that before `Principal.may_use`. Called by the gateway for each request; costs about a
-microsecond without any cache, so there is none.
+Does not know where the keys come from, nor which model an alias means: the caller finds that out before it calls
+`Principal.may_use`. A check costs about a microsecond.
 """
 
 import enum
@@ -22,7 +21,7 @@ from dataclasses import dataclass
 from remuda.gateway.table import KeyRecord
 
 HASH_PREFIX = "sha256:"
-LONGEST_KEY_BYTES = 512  # ours have about 60; nobody makes us hash a megabyte
+LONGEST_KEY_BYTES = 512  # Remuda's have about 60 bytes; a client must not make the gateway hash a megabyte
 SECRET_LETTERS = 43  # of 62 letters: 256 bits
 KEY_PATTERN = re.compile(rb"rk_[a-z0-9](?:[a-z0-9.-]{0,126}[a-z0-9])?_[0-9A-Za-z]{32,128}")
 _HASH = re.compile(r"sha256:[0-9a-f]{64}")
@@ -30,7 +29,7 @@ _ALPHABET = string.digits + string.ascii_uppercase + string.ascii_lowercase
 
 
 class KeyRefusal(enum.Enum):
-    """Why a request is not let in. Expired and disabled are only said to someone who holds the right key."""
+    """Why a key is refused. Only the holder of a valid key learns that it has expired or is disabled."""
 
     MISSING = "missing"
     MALFORMED = "malformed"
@@ -41,7 +40,7 @@ class KeyRefusal(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """Who sends a request, and what they may use."""
+    """The sender of a request, and the models it may use."""
 
     tenant: str
     key: str
@@ -71,7 +70,7 @@ class _Entry:
 
 
 class KeyRing:
-    """All keys of the current table. Immutable: a new table makes a new ring."""
+    """All keys of one table. It never changes: new keys make a new ring."""
 
     __slots__ = ("_entries",)
 
@@ -87,13 +86,12 @@ class KeyRing:
         return sum(len(slot) for slot in self._entries.values())
 
     def check(self, authorization: bytes | None, x_api_key: bytes | None, unix_s: float) -> Principal | KeyRefusal:
-        """Who holds the key in these header values (`Authorization: Bearer`, or Anthropic's `x-api-key`)."""
+        """The holder of the key in these header values (`Authorization: Bearer`, or Anthropic's `x-api-key`)."""
         key = present_key(authorization, x_api_key)
         if isinstance(key, KeyRefusal):
             return key
-        # Constant time: what is looked up is the digest of the key, not the key. Whoever measures how far two digests
-        # agree learns nothing, for they cannot choose a key by its digest; and the full digest is compared in constant
-        # time all the same.
+        # The time of this look-up depends on the digest, and nobody can choose a key by its digest, so the time says
+        # nothing about a key. The full digests are compared in constant time.
         digest = hashlib.sha256(key).digest()
         for entry in self._entries.get(digest[:8], ()):
             if hmac.compare_digest(entry.digest, digest):
@@ -114,7 +112,7 @@ def _entry_of(record: KeyRecord) -> _Entry:
 
 
 def present_key(authorization: bytes | None, x_api_key: bytes | None) -> bytes | KeyRefusal:
-    """The key in these header values; `Authorization` wins when it is a bearer token."""
+    """The key in these header values. A bearer token in `Authorization` comes before `x-api-key`."""
     if authorization is not None and authorization[:7].lower() == b"bearer ":
         key = authorization[7:].strip()
     elif x_api_key is not None:
@@ -127,17 +125,17 @@ def present_key(authorization: bytes | None, x_api_key: bytes | None) -> bytes |
 
 
 def make_key(tenant: str, name: str) -> str:
-    """A new random key. The caller shows it once and keeps `hash_key` of it."""
+    """A new random key. The caller shows it once and stores only its `hash_key`."""
     return f"rk_{tenant}-{name}_" + "".join(secrets.choice(_ALPHABET) for _ in range(SECRET_LETTERS))
 
 
 def hash_key(key: str) -> str:
-    """What is stored of a key. Unsalted and fast on purpose: a key is 256 random bits, there is nothing to guess."""
+    """The text that is stored for a key. It has no salt and is fast, because 256 random bits cannot be guessed."""
     return HASH_PREFIX + hashlib.sha256(key.encode()).hexdigest()
 
 
 def parse_hash(text: str) -> bytes:
-    """The digest in "sha256:<hex>". ValueError when it is anything else."""
+    """The digest in `sha256:<hex>`. Raises ValueError for any other text."""
     if not _HASH.fullmatch(text):
         raise ValueError(f"not a key hash: {text!r} (expected sha256: and 64 hexadecimal digits)")
     return bytes.fromhex(text.removeprefix(HASH_PREFIX))
