@@ -16,8 +16,9 @@ from remuda.engine.install.installation import Installation
 from remuda.engine.install.installer import install_engine
 from remuda.engine.plan import EnginePlan, Place, plan_engine
 from remuda.engine.status import EngineStatus
-from remuda.engine.supervisor import EngineSupervisor, SupervisorSettings
+from remuda.engine.supervisor import EngineSupervisor, SupervisorSettings, make_no_group
 from remuda.machine import processes
+from remuda.machine.cgroups import find_parent
 from remuda.machine.devices import read_machine
 from remuda.machine.home import Home
 from remuda.machine.ports import pick_free_port
@@ -73,12 +74,14 @@ async def launch(home: Home, installation: Installation, launch_plan: Callable[.
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def launch_plan() -> AsyncIterator[Callable[..., Running]]:
-    """Start engines; whatever still runs at the end is stopped, and nothing may be left."""
+    """Start engines, in control groups where the fleet would; all are stopped at the end, and nothing may be left."""
     started: list[Running] = []
+    groups = find_parent()
+    make_group = make_no_group if groups is None else groups.create
 
     def start(plan: EnginePlan, name: str, settings: SupervisorSettings | None = None) -> Running:
         history: list[EngineStatus] = []
-        started.append(Running(EngineSupervisor(plan, history.append, settings), history, name))
+        started.append(Running(EngineSupervisor(plan, history.append, settings, make_group), history, name))
         return started[-1]
 
     yield start

@@ -14,6 +14,7 @@ from remuda.engine.scratch import SHM_PREFIX_VARIABLE
 from remuda.engine.status import EngineState, EngineStatus
 from remuda.engine.supervisor import SupervisorSettings
 from remuda.machine import processes
+from remuda.machine.cgroups import find_parent
 from remuda.policy.hung import HungLimits
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -60,6 +61,22 @@ def places_of(status: EngineStatus) -> tuple[str, str]:
     """The engine's own folder, and what its names in /dev/shm begin with."""
     env = environment_of(status)
     return env["VLLM_RPC_BASE_PATH"], env[SHM_PREFIX_VARIABLE]
+
+
+def group_of(pid: int) -> str:
+    """The control group (cgroup v2) of a process."""
+    with open(f"/proc/{pid}/cgroup") as file:
+        return next((line.strip().removeprefix("0::") for line in file if line.startswith("0::")), "")
+
+
+async def test_all_processes_of_an_engine_are_in_a_control_group_of_its_own(victim):
+    if find_parent() is None:
+        pytest.skip("this process may make no control groups (cgroup v2)")
+    pids = [victim.status.pid, *processes.find_descendants(victim.status.pid)]
+    (group,) = {group_of(pid) for pid in pids}
+    assert group.endswith(".heavy-0")
+    assert group != group_of(os.getpid())
+    assert len(pids) >= 2, "an API process and its core at least"
 
 
 async def until_replaced(victim: Running, old: EngineStatus) -> list[EngineStatus]:
@@ -117,13 +134,14 @@ async def test_a_killed_core_is_a_crash_although_vllm_exits_with_status_0(victim
     old = victim.status
     os.kill(core_of(old), signal.SIGKILL)
     said = await until_replaced(victim, old)
-    assert said[0].state is not EngineState.STOPPED
-    assert said[0].reason
+    assert said[0].state is EngineState.BACKOFF
+    assert said[0].reason.startswith("it ended without being asked (its core is gone)")
 
 
 async def test_a_killed_api_process_takes_its_core_sockets_and_semaphores_with_it(victim):
     old = victim.status
     folder, prefix = places_of(old)
+    group = os.path.basename(group_of(old.pid))
     assert os.listdir(folder), "vLLM binds its sockets here"
     os.kill(old.pid, signal.SIGKILL)
     await victim.until(lambda status: status.state is not EngineState.READY, 10)
@@ -133,3 +151,5 @@ async def test_a_killed_api_process_takes_its_core_sockets_and_semaphores_with_i
     assert [name for name in os.listdir("/dev/shm") if prefix in name] == []
     await victim.engine.stop()
     assert victim.status.state is EngineState.STOPPED
+    parent = find_parent()
+    assert parent is None or group not in os.listdir(parent._path)
