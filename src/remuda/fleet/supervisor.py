@@ -23,6 +23,7 @@ from remuda.fleet import control, first_answer, record
 from remuda.fleet.gateway_process import COMMAND, GatewayState, GatewayStatus, GatewaySupervisor
 from remuda.fleet.plan import FleetPlan
 from remuda.fleet.reporting import events, views
+from remuda.fleet.reporting.broadcast import Broadcast
 from remuda.fleet.reporting.engine_metrics import MetricsClient, publish_metrics
 from remuda.fleet.reporting.snapshot import FleetSnapshot, FleetView, take_snapshot
 from remuda.gateway.access.tenant_store import TenantStore
@@ -33,7 +34,7 @@ from remuda.machine.home import Home
 from remuda.machine.processes import ProcessId, fetch_process_id
 
 CUT_S = 10.0  # SIGKILL and reaping take milliseconds, on a loaded machine longer
-FOLLOWER_S = 2.0  # how long `remuda down` may take to read the last events
+RETRY_S = 5.0  # after a fault in reading the tenants
 APPENDED_LOGS = ("gateway.log", "fleet.log")
 LOG_CHECK_S = 10.0  # at 1,000 requests/s a gateway writes 2 MB in that time
 LOG_LIMIT_BYTES = 64 * 1024 * 1024  # its predecessor may take as much again
@@ -93,7 +94,7 @@ class FleetSupervisor:
         self._plan = plan
         self._home = home
         self._source = source
-        self._sink = emit
+        self._events = Broadcast(emit)
         self._began_at = time.monotonic()
         self._started_at = time.time()
         self._engines: dict[str, EngineHandle] = {}
@@ -102,7 +103,6 @@ class FleetSupervisor:
         self._stored_keys = plan.stored_keys
         self._asks_for_keys = plan.needs_key
         self._reservations: list[ports.Reservation] = []
-        self._followers: set[asyncio.Queue[events.AnyEvent | None]] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._starting: list[asyncio.Task[None]] = []
         self._changed = asyncio.Event()
@@ -125,11 +125,11 @@ class FleetSupervisor:
             try:
                 self._begin()
                 reason = await self._end
-                self._emit(events.Stopping(reason=reason))
+                self._events.emit(events.Stopping(reason=reason))
             finally:
                 await self._stop_everything()
-                self._emit(events.Stopped(seconds=time.monotonic() - self._began_at))
-                await self._dismiss_followers()
+                self._events.emit(events.Stopped(seconds=time.monotonic() - self._began_at))
+                await self._events.close()
                 server.close()
                 await self._metrics.close()
 
@@ -217,7 +217,7 @@ class FleetSupervisor:
 
     def _on_preparation(self, names: list[str], event: events.AnyEvent) -> None:
         """Show what is installed or fetched, and make it the reason why these engines wait."""
-        self._emit(event)
+        self._events.emit(event)
         if isinstance(event, events.Step) and event.state is events.StepState.RUNNING:
             for name in names:
                 reason = f"{event.title}: {event.detail}"
@@ -244,7 +244,7 @@ class FleetSupervisor:
     def _on_engine(self, status: EngineStatus) -> None:
         known = self._statuses.get(status.id)
         self._statuses[status.id] = status
-        self._emit(views.describe_engine(status))
+        self._events.emit(views.describe_engine(status))
         if known is None or _routing_view(known) != _routing_view(status):
             self._send_table()
         if known is None or known.pid != status.pid:
@@ -268,6 +268,15 @@ class FleetSupervisor:
         self._gateway.send_table(replace(table, keys_wanted=self._asks_for_keys))
 
     async def _follow_tenants(self) -> None:
+        """Follow the store of tenants; a fault in that leaves the last keys, is logged and tried again."""
+        while True:
+            try:
+                await self._send_changed_keys()
+            except Exception:  # noqa: BLE001 - reason: the models serve with the keys that are known
+                _log.exception("the keys of `remuda tenant` could not be followed")
+            await asyncio.sleep(RETRY_S)
+
+    async def _send_changed_keys(self) -> None:
         """Send the gateway the keys that `remuda tenant` makes and revokes while the fleet runs."""
         async for keys in TenantStore.of_machine(self._home.state).watch():
             if keys != self._stored_keys:
@@ -284,7 +293,7 @@ class FleetSupervisor:
                 await asyncio.to_thread(bound_file, self._home.logs / name, LOG_LIMIT_BYTES)
 
     def _on_gateway(self, status: GatewayStatus) -> None:
-        self._emit(views.describe_gateway(status, self.url))
+        self._events.emit(views.describe_gateway(status, self.url))
         self._write_record()
         if status.state is GatewayState.LISTENING:
             self._listening.set()
@@ -306,10 +315,10 @@ class FleetSupervisor:
         if self._end.done():
             return
         table = views.plan_table(self._plan.table, self._statuses.values())
-        question = await first_answer.ask_first(table, self._plan, self.url, self._emit)
+        question = await first_answer.ask_first(table, self._plan, self.url, self._events.emit)
         self._phase = "serving"
         self._write_record()
-        self._emit(
+        self._events.emit(
             views.describe_ready(self.url, table, self._statuses.values(), question, needs_key=self._asks_for_keys)
         )
 
@@ -342,30 +351,9 @@ class FleetSupervisor:
         if not self._end.done():
             self._end.set_result(reason)
 
-    async def follow(self) -> AsyncIterator[events.AnyEvent]:
+    def follow(self) -> AsyncIterator[events.AnyEvent]:
         """Events from now until the fleet is gone."""
-        queue: asyncio.Queue[events.AnyEvent | None] = asyncio.Queue()
-        self._followers.add(queue)
-        try:
-            while (event := await queue.get()) is not None:
-                yield event
-        finally:
-            self._followers.discard(queue)
-            self._changed.set()
-
-    async def _dismiss_followers(self) -> None:
-        for queue in self._followers:
-            queue.put_nowait(None)
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(FOLLOWER_S):
-                while self._followers:
-                    self._changed.clear()
-                    await self._changed.wait()
-
-    def _emit(self, event: events.AnyEvent) -> None:
-        self._sink(event)
-        for queue in self._followers:
-            queue.put_nowait(event)
+        return self._events.follow()
 
     # --- the record of this fleet for other processes
 

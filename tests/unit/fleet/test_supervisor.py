@@ -196,6 +196,25 @@ async def test_status_has_engines_gateway_and_outcomes(home: Home) -> None:
         assert [(e.id, e.state, e.kv_tokens, e.running) for e in snapshot.engines] == [("demo-0", "ready", 1024, None)]
 
 
+async def test_a_fault_in_reading_the_tenants_is_logged_and_tried_again(
+    home: Home, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    real, faults = TenantStore.watch, iter([True])
+
+    def watch(store: TenantStore) -> AsyncIterator[object]:
+        if next(faults, False):
+            raise LookupError("a fault")
+        return real(store)
+
+    monkeypatch.setattr(TenantStore, "watch", watch)
+    monkeypatch.setattr("remuda.fleet.supervisor.RETRY_S", 0.0)
+    store = TenantStore.of_machine(home.state)
+    async with ready_fleet(home, DoubleSource(), "demo"):
+        store.create("acme", ("demo",), None, 0.0)
+        await asyncio.to_thread(wait_for_keys, home)
+    assert [record.message for record in caplog.records] == ["the keys of `remuda tenant` could not be followed"]
+
+
 def wait_for_keys(home: Home, *, there_are: bool = True) -> None:
     deadline_s = time.monotonic() + DEADLINE_S
     said = home.state.parent / "said"  # a fleet can be ready before its gateway has written down the first table
