@@ -135,7 +135,7 @@ async def test_a_killed_core_is_a_crash_although_vllm_exits_with_status_0(victim
     os.kill(core_of(old), signal.SIGKILL)
     said = await until_replaced(victim, old)
     assert said[0].state is EngineState.BACKOFF
-    assert said[0].reason.startswith("it ended without being asked (its core is gone)")
+    assert said[0].reason.startswith("it exited by itself (its core is gone)")
 
 
 async def test_a_killed_api_process_takes_its_core_sockets_and_semaphores_with_it(victim):

@@ -171,7 +171,7 @@ class EngineRun:
             self.port_taken = True
             return Death(f"another server answers on port {plan.port}: {describe_listener(plan.port)}")
         except WrongNamesError as error:
-            return Death(str(error), _NAMES_HINT, hopeless=True)
+            return Death(str(error), _NAMES_HINT, is_permanent=True)
         self._ready_at = time.monotonic()
         self._observer.on_ready(facts)
         watch = HangWatch(probe, plan.served_names[0], process.measure_core_cpu_s, self._watch)

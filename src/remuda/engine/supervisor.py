@@ -130,7 +130,7 @@ class EngineSupervisor:
         try:
             return await self._try_ports()
         except EngineError as error:
-            return Death(error.message, error.hint, hopeless=True)
+            return Death(error.message, error.hint, is_permanent=True)
         except Exception as error:  # noqa: BLE001 - reason: a fault here is one engine's death, not the fleet's
             return explain_fault(error, self._log)
 
@@ -171,7 +171,7 @@ class EngineSupervisor:
         """Report what happened and wait; False when another start is of no use."""
         self._deaths.count()
         self._log.note(death.reason)
-        if death.hopeless and not self._was_ready:
+        if death.is_permanent and not self._was_ready:
             self._set(EngineState.FAILED, _with_hint(death), pid=None, progress=None)
             return False
         seconds = self._deaths.wait_s(random.random())  # noqa: S311 (jitter)

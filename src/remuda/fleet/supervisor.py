@@ -38,8 +38,8 @@ RETRY_S = 5.0  # after a fault in reading the tenants
 APPENDED_LOGS = ("gateway.log", "fleet.log")
 LOG_CHECK_S = 10.0  # at 1,000 requests/s a gateway writes 2 MB in that time
 LOG_LIMIT_BYTES = 64 * 1024 * 1024  # its predecessor may take as much again
-HOPELESS = frozenset({EngineState.FAILED, EngineState.STOPPED})
-NEVER_READY = HOPELESS | {EngineState.CRASH_LOOP}  # at the start: an engine that dies again and again, never ready
+FINAL = frozenset({EngineState.FAILED, EngineState.STOPPED})
+NEVER_READY = FINAL | {EngineState.CRASH_LOOP}  # at the start: an engine that dies again and again, never ready
 SETTLED = NEVER_READY | {EngineState.READY}
 
 _log = logging.getLogger("remuda.fleet")
@@ -250,15 +250,15 @@ class FleetSupervisor:
         if known is None or known.pid != status.pid:
             self._write_record()
         self._changed.set()
-        self._check_hope()
+        self._end_if_unservable()
 
-    def _check_hope(self, hopeless: frozenset[EngineState] = HOPELESS) -> None:
+    def _end_if_unservable(self, final: frozenset[EngineState] = FINAL) -> None:
         """End the fleet when no engine will ever serve and none runs elsewhere."""
         if self._phase == "stopping" or self._plan.routed or self._end.done() or not self._statuses:
             return
-        if all(status.state in hopeless for status in self._statuses.values()):
+        if all(status.state in final for status in self._statuses.values()):
             self._end.set_exception(
-                views.explain_hopeless(list(self._statuses.values()), self._refusals, self._home.logs)
+                views.explain_unservable(list(self._statuses.values()), self._refusals, self._home.logs)
             )
 
     # --- gateway
@@ -311,7 +311,7 @@ class FleetSupervisor:
         while any(status.state not in SETTLED for status in self._statuses.values()):
             self._changed.clear()
             await self._changed.wait()
-        self._check_hope(NEVER_READY)
+        self._end_if_unservable(NEVER_READY)
         if self._end.done():
             return
         table = views.plan_table(self._plan.table, self._statuses.values())

@@ -199,7 +199,7 @@ async def test_an_engine_that_exits_by_itself_with_status_0_has_crashed_and_is_r
     async with living(make_plan("dies-after-ready")) as life:
         await life.until(EngineState.READY)
         status = await life.until(EngineState.BACKOFF)
-        assert "without being asked" in status.reason
+        assert "it exited by itself" in status.reason
         status = await life.until(EngineState.READY)
         assert status.restarts >= 1
 

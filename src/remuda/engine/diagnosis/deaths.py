@@ -23,7 +23,7 @@ class Death:
     reason: str
     """A sentence, with the last meaningful log line."""
     hint: str = ""
-    hopeless: bool = False
+    is_permanent: bool = False
     """The same file on the same machine would fail in the same way, so another start is of no use."""
 
 
@@ -63,7 +63,7 @@ _MEMORY: Final = (
         "free some (other engines, other programs), or set kvCacheMemory or a lower gpuMemoryUtilization",
     ),
 )
-_HOPELESS: Final = (
+_PERMANENT: Final = (
     (
         re.compile(
             r"serve at least one request with the models?'?s? max(imum)? seq|larger than the maximum number of tokens"
@@ -130,8 +130,8 @@ def explain_death(ending: Ending) -> Death:
             "out of memory: the kernel killed a process of the engine",
             "lower kvCacheMemory, run fewer replicas, or give the engine more memory",
         )
-    if not ending.was_ready and not _was_killed(ending) and (found := _find_cause(_HOPELESS, text)):
-        return Death(*found, hopeless=True)
+    if not ending.was_ready and not _was_killed(ending) and (found := _find_cause(_PERMANENT, text)):
+        return Death(*found, is_permanent=True)
     how = _how(ending)
     return Death(f"{how}: {said}" if said else how, "see its log: `remuda logs`")
 
@@ -192,5 +192,5 @@ def _how(ending: Ending) -> str:
     if ending.status < 0:
         return f"it was killed{when} by {name_signal(-ending.status)}"
     if ending.status == 0:
-        return f"it ended{when} without being asked (its core is gone)" if ending.was_ready else f"it ended{when}"
+        return "it exited by itself (its core is gone)" if ending.was_ready else f"it ended{when}"
     return f"it ended{when} with status {ending.status}"

@@ -176,7 +176,7 @@ def render_failure(error: RemudaError) -> str:
     return f"{error.message} ({error.hint})" if error.hint else error.message
 
 
-def explain_hopeless(statuses: Sequence[EngineStatus], refusals: Mapping[str, RemudaError], logs: Path) -> FleetError:
+def explain_unservable(statuses: Sequence[EngineStatus], refusals: Mapping[str, RemudaError], logs: Path) -> FleetError:
     """Why nothing can be served. A reason that all engines share is given once, with its own hint."""
     causes = {(error.message, error.hint) for error in refusals.values()}
     if len(causes) == 1 and len(refusals) == len(statuses):

@@ -70,7 +70,7 @@ CASES = {
         Ending(1, ["ValueError: x"], machine_oom_kills=3),
         "it ended while starting with status 1: ValueError: x",
     ),
-    "core killed": (Ending(0, CORE_KILLED, was_ready=True), "it ended without being asked (its core is gone)"),
+    "core killed": (Ending(0, CORE_KILLED, was_ready=True), "it exited by itself (its core is gone)"),
     "cause behind the consequence": (
         Ending(1, CORE_FAILED),
         "it ended while starting with status 1: ValueError: the real reason, with a number 7",
@@ -91,7 +91,7 @@ def test_the_cause_of_a_death_is_named(ending, reason):
     assert death.hint
 
 
-HOPELESS = {
+PERMANENT = {
     "kv too small": "ValueError: To serve at least one request with the models's max seq len (2048), (1 GiB KV",
     "too long": "ValueError: User-specified max_model_len (9999) is greater than the derived max_model_len",
     "argument": "api_server.py: error: unrecognized arguments: --frob",
@@ -102,10 +102,10 @@ HOPELESS = {
 }
 
 
-@pytest.mark.parametrize("line", HOPELESS.values(), ids=HOPELESS)
-def test_an_error_that_would_come_again_is_hopeless_unless_the_engine_was_ready_before(line):
-    assert explain_death(Ending(1, [line])).hopeless
-    assert not explain_death(Ending(1, [line], was_ready=True)).hopeless
+@pytest.mark.parametrize("line", PERMANENT.values(), ids=PERMANENT)
+def test_an_error_that_would_come_again_is_permanent_unless_the_engine_was_ready_before(line):
+    assert explain_death(Ending(1, [line])).is_permanent
+    assert not explain_death(Ending(1, [line], was_ready=True)).is_permanent
 
 
 def test_the_last_meaningful_line_has_no_prefix_and_a_bounded_length():
@@ -117,11 +117,11 @@ def test_the_last_meaningful_line_has_no_prefix_and_a_bounded_length():
     assert last_meaningful_line([]) == ""
 
 
-def test_an_engine_that_was_killed_is_not_hopeless_whatever_its_log_says():
+def test_an_engine_that_was_killed_has_not_failed_for_good_whatever_its_log_says():
     warned = "WARNING 11-21 10:46:51 [cpu.py:645] Failed to import from vllm._C: ImportError('libtcmalloc')"
     death = explain_death(Ending(-signal.SIGKILL, [warned]))
     assert death.reason.startswith("it was killed while starting by SIGKILL")
-    assert not death.hopeless
+    assert not death.is_permanent
 
 
 def test_a_signal_without_a_name_has_a_number():

@@ -86,16 +86,18 @@ def test_ready_lists_served_models_and_failed_engines() -> None:
 
 
 def test_the_error_of_a_fleet_that_cannot_serve_lists_every_reason() -> None:
-    one = views.explain_hopeless([status(EngineState.FAILED, "no such file")], {}, Path("/logs"))
+    one = views.explain_unservable([status(EngineState.FAILED, "no such file")], {}, Path("/logs"))
     assert one.message == "demo-0 cannot run: no such file"
-    two = views.explain_hopeless([status(EngineState.FAILED, "a"), status(EngineState.FAILED, "b")], {}, Path("/logs"))
+    two = views.explain_unservable(
+        [status(EngineState.FAILED, "a"), status(EngineState.FAILED, "b")], {}, Path("/logs")
+    )
     assert two.message == "none of the 2 engines can run\ndemo-0: a\ndemo-0: b"
 
 
 def test_a_reason_that_all_engines_share_is_given_once_with_its_hint() -> None:
     error = RemudaError("the disk is full", "free some space")
     failed = [status(EngineState.FAILED, views.render_failure(error))] * 2
-    told = views.explain_hopeless(failed, {"demo-0": error, "demo-1": error}, Path("/logs"))
+    told = views.explain_unservable(failed, {"demo-0": error, "demo-1": error}, Path("/logs"))
     assert str(told) == "the disk is full\nhint: free some space"
 
 
