@@ -1,6 +1,7 @@
 """All targets by name."""
 
-from tests.fuzz import answers, relays, requests
+from tests.fuzz import answers, fields, forms, relays, requests
 from tests.fuzz.running import Target
 
-TARGETS: dict[str, Target] = {target.name: target for target in (requests.TARGET, answers.TARGET, relays.TARGET)}
+_ALL = (requests.TARGET, fields.TARGET, forms.TARGET, answers.TARGET, relays.TARGET)
+TARGETS: dict[str, Target] = {target.name: target for target in _ALL}

@@ -8,9 +8,11 @@ from tests.fuzz.running import Reading, RuleBrokenError, Target, for_executions,
 from tests.fuzz.targets import TARGETS
 
 from remuda.gateway import head_memo
+from remuda.gateway.api.body import forms, scan, watch
 from remuda.gateway.http import body, head
 from remuda.gateway.serving import relay
 from remuda.gateway.upstream import connection
+from remuda.vllm import client_fields
 
 SEED = 20261126
 EXECUTIONS = 8000
@@ -91,6 +93,44 @@ def kept_after_anything(monkeypatch):
     monkeypatch.setattr(connection.Upstream, "_poisoned", property(lambda self: False, lambda self, value: None))
 
 
+def texts_are_no_numbers(monkeypatch):
+    read = client_fields.read_number
+    monkeypatch.setattr(client_fields, "read_number", lambda value: None if isinstance(value, str) else read(value))
+
+
+def first_of_two_counts(monkeypatch):
+    class First(dict):
+        def __setitem__(self, key, value):
+            self.setdefault(key, value)
+
+    begin = scan.Scan.__init__
+
+    def begin_with_first(self, *arguments, **options):
+        begin(self, *arguments, **options)
+        self.spans = First()
+
+    monkeypatch.setattr(scan.Scan, "__init__", begin_with_first)
+
+
+def escaped_keys_are_overlooked(monkeypatch):
+    monkeypatch.setattr(watch, "_LETTER_ESCAPE", re.compile(rb"(?!)"))
+
+
+def first_header_counts(monkeypatch):
+    def read_first(head: bytes) -> dict[bytes, bytes]:
+        headers: dict[bytes, bytes] = {}
+        for line in head.split(b"\r\n"):
+            name, _, value = line.partition(b":")
+            headers.setdefault(name.lower(), value.strip())
+        return headers
+
+    monkeypatch.setattr(forms, "_read_headers", read_first)
+
+
+def fields_twice(monkeypatch):
+    monkeypatch.setattr(forms.FormReader, "_names", property(lambda self: set(), lambda self, value: None))
+
+
 def short_chunks(monkeypatch):
     monkeypatch.setattr(relay, "_CHUNK", b"%x\r\n%.3b\r\n")
 
@@ -100,6 +140,11 @@ FAULTS = {
     "a remembered head keeps its length": ("requests", remembered_lengths),
     "an extension is read as the chunk size": ("requests", extensions_are_sizes),
     "trailers are read as a request": ("requests", no_trailers),
+    "a number in quotes is none": ("fields", texts_are_no_numbers),
+    "the first of two fields counts": ("fields", first_of_two_counts),
+    "a key spelt with escapes is overlooked": ("fields", escaped_keys_are_overlooked),
+    "the first of two headers of a part counts": ("forms", first_header_counts),
+    "a form's field may stand there twice": ("forms", fields_twice),
     "a second answer replaces the first": ("answers", second_answers),
     "interim answers may have bodies": ("answers", bodies_of_interim_answers),
     "the client's chunks are one byte short": ("relays", short_chunks),

@@ -25,11 +25,17 @@ def read_number(value: object) -> float | None:
     if value is None:
         return None
     if isinstance(value, str):
-        try:
-            return float(value.strip().replace("_", ""))
-        except ValueError:
-            return None
+        return _read_text_number(value.strip().replace("_", ""))
     return float(value) if isinstance(value, int | float) else float("inf")
+
+
+def _read_text_number(text: str) -> float | None:
+    for spelling in (text, text.lstrip("0")):  # pydantic skips zeros even in front of a sign: "0_-7" is -7
+        try:
+            return float(spelling)
+        except ValueError:
+            continue
+    return None
 
 
 _TRUE: Final = frozenset({"1", "on", "t", "true", "y", "yes"})

@@ -119,6 +119,8 @@ VALUES = st.one_of(TEXTS, st.none(), st.booleans(), st.integers(-(2**63), 2**63)
 @given(VALUES)
 @example("1_6")
 @example(" 16 ")
+@example("0_-7")
+@example("00-7")
 @example(16.0)
 @example(True)
 def test_whatever_number_the_engine_reads_is_read_alike(value):
