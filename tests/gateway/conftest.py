@@ -2,10 +2,12 @@
 
 import contextlib
 import dataclasses
+import ssl
 from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+import trustme
 import uvloop
 from tests.gateway.double_engine import DoubleEngine
 from tests.gateway.wire import Wire
@@ -117,3 +119,17 @@ async def site() -> AsyncIterator[Site]:
     """One engine, one model `m`."""
     async with open_site() as opened:
         yield opened
+
+
+@pytest.fixture(scope="session")
+def certificate(tmp_path_factory):
+    """A folder with cert.pem and key.pem for 127.0.0.1, and a client's context that trusts them."""
+    folder = tmp_path_factory.mktemp("tls")
+    authority = trustme.CA()
+    issued = authority.issue_cert("127.0.0.1", "localhost")
+    issued.private_key_pem.write_to_path(folder / "key.pem")
+    for blob in issued.cert_chain_pems:
+        blob.write_to_path(folder / "cert.pem", append=True)
+    context = ssl.create_default_context()
+    authority.configure_trust(context)
+    return folder, context

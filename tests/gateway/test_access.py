@@ -1,10 +1,8 @@
 """Who may come in: keys, TLS, CORS."""
 
-import ssl
 import time
 
 import pytest
-import trustme
 from msgspec.structs import replace
 from tests.gateway.conftest import open_site, route_to
 from tests.gateway.wire import complete, get, post
@@ -142,19 +140,6 @@ async def test_taken_port_is_said_plainly(site):
 
 
 # ---- TLS
-
-
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("tls")
-    authority = trustme.CA()
-    issued = authority.issue_cert("127.0.0.1", "localhost")
-    issued.private_key_pem.write_to_path(folder / "key.pem")
-    for blob in issued.cert_chain_pems:
-        blob.write_to_path(folder / "cert.pem", append=True)
-    context = ssl.create_default_context()
-    authority.configure_trust(context)
-    return folder, context
 
 
 @pytest.mark.req("G3.tls", level="double")

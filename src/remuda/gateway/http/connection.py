@@ -68,6 +68,8 @@ class Connection(Link):
         self._unsent_bytes = -1
         """Written bytes that the client has not taken, when it was last looked at; -1 while it reads fast enough."""
         self.closed = False
+        self._due_at = NEVER
+        """When the client is late. `deadline_at` is earlier while it is looked at now and then."""
         self.deadline_at = NEVER
 
     # ---- from the event loop
@@ -79,8 +81,7 @@ class Connection(Link):
         if self._entry is Entry.REFUSED:
             self._refuse(Refusal(Reason.CONNECTIONS_FULL))
             return
-        idle_s = self._timeouts.keep_alive_s if self._entry is Entry.SERVED else _LINGER_S
-        self.deadline_at = monotonic() + idle_s
+        self._set_due(monotonic() + self._bound_wait(self._timeouts.keep_alive_s))
 
     def data_received(self, data: bytes) -> None:
         if self._ending:
@@ -102,7 +103,7 @@ class Connection(Link):
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
         self.closed = True
         self._ending = True
-        self.deadline_at = NEVER
+        self._set_due(NEVER)
         self._clients.leave(self, self._entry)
         exchange = self._exchange
         if exchange is not None:
@@ -121,7 +122,7 @@ class Connection(Link):
         if self._ending:
             self._watch_reader(monotonic())
         elif exchange is not None:
-            self._clear_deadline()
+            self._set_due(self._upload_due())
             exchange.resume()
         else:
             self._go_on()
@@ -186,11 +187,15 @@ class Connection(Link):
         """Only the first byte of a head starts the clock: a byte now and then must not keep a connection."""
         if not self._awaiting_head:
             self._awaiting_head = True
-            self.deadline_at = monotonic() + self._timeouts.header_s
+            self._set_due(monotonic() + self._bound_wait(self._timeouts.header_s))
+
+    def _bound_wait(self, wait_s: float) -> float:
+        """How long a client may take: connections beyond the limit are few, so a probe must be quick."""
+        return wait_s if self._entry is Entry.SERVED else min(wait_s, _LINGER_S)
 
     def _serve(self, head: RequestHead, length: int) -> None:
         self._awaiting_head = False
-        self._clear_deadline()
+        self._set_due(NEVER)
         exchange = self._exchange = Exchange(self, head, length)
         if self._entry is not Entry.SERVED:
             exchange.probe_only = True
@@ -211,9 +216,9 @@ class Connection(Link):
 
     def _go_on(self) -> None:
         """Wait for the next request, or serve it when it is here."""
-        self.deadline_at = monotonic() + self._timeouts.keep_alive_s
         if self._reading_paused:
             self._resume_reading()
+        self._set_due(monotonic() + self._timeouts.keep_alive_s)
         if self._buffer and not self._pumping:
             self._pump()
 
@@ -252,7 +257,6 @@ class Connection(Link):
 
     def resume_body(self) -> None:
         self._resume_reading()
-        self.deadline_at = monotonic() + self._timeouts.body_s
 
     def _feed_body(self, data: bytes) -> None:
         """Decode received bytes of the body, a slice at a time."""
@@ -299,11 +303,10 @@ class Connection(Link):
         if sink is not None and reader.stored_bytes > before:
             sink.take_part(reader.take())
         if not reader.complete:
-            if not self._reading_paused:
-                self.deadline_at = min(monotonic() + self._timeouts.body_s, self._upload_until_at)
+            self._set_due(self._upload_due())
             return
-        self._clear_deadline()
         self._reader = None
+        self._set_due(NEVER)
         if self._unfed:
             rest, self._unfed = rest + self._unfed, b""
         self._buffer = rest
@@ -317,8 +320,8 @@ class Connection(Link):
 
     def _fail_body(self, refusal: Refusal) -> None:
         """The body cannot be had. What still comes of it is not a request: the connection ends with the answer."""
-        self._clear_deadline()
         self._reader = None
+        self._set_due(NEVER)
         signal, self._body_signal = self._body_signal, None
         if signal is not None:
             signal.fail(refusal)
@@ -333,12 +336,13 @@ class Connection(Link):
             return
         self._reading_paused = True
         self.transport.pause_reading()
-        self.deadline_at = min(self.deadline_at, monotonic() + _LOOK_S)
+        self._set_due(self._due_at if self._reader is None else self._upload_due())
 
     def _resume_reading(self) -> None:
         if self._reading_paused and not self.transport.is_closing():
             self._reading_paused = False
             self.transport.resume_reading()
+            self._set_due(self._due_at if self._reader is None else self._upload_due())
 
     def _client_has_left(self) -> bool:
         """Whether a FIN or RST has arrived behind bytes that were not read. Linux only, as the whole gateway."""
@@ -379,7 +383,7 @@ class Connection(Link):
         if self.transport.can_write_eof():
             self.transport.write_eof()
         now_at = monotonic()
-        self.deadline_at = now_at + _LINGER_S
+        self._set_due(now_at + _LINGER_S)
         if self.transport.get_write_buffer_size():
             self._watch_reader(now_at)
 
@@ -404,37 +408,49 @@ class Connection(Link):
 
     # ---- deadlines
 
-    def _clear_deadline(self) -> None:
-        """The request may take as long as it likes; a client that is not read is looked at now and then."""
-        self.deadline_at = monotonic() + _LOOK_S if self._reading_paused else NEVER
+    def _set_due(self, due_at: float) -> None:
+        """The client is late from `due_at` on. While it is not read, it is looked at now and then: it may have left."""
+        self._due_at = due_at
+        self.deadline_at = min(due_at, monotonic() + _LOOK_S) if self._reading_paused else due_at
+
+    def _upload_due(self) -> float:
+        """When a body is late, if one is read. Silence counts only while the client can send."""
+        if self._reader is None:
+            return NEVER
+        if self._reading_paused:
+            return self._upload_until_at
+        return min(monotonic() + self._timeouts.body_s, self._upload_until_at)
 
     def _watch_reader(self, now_at: float) -> None:
         """From now on the client must take some of what was written in every `reader_timeout_s`."""
         self._unsent_bytes = self.transport.get_write_buffer_size()
-        self.deadline_at = now_at + self._settings.reader_timeout_s
+        self._set_due(now_at + self._settings.reader_timeout_s)
 
     def on_deadline(self, now_at: float) -> None:
         if self._reading_paused and self._client_has_left():
             self.transport.abort()
+        elif now_at < self._due_at:
+            self._set_due(self._due_at)  # it was only time to look
         elif self._unsent_bytes >= 0:
             self._judge_reader(now_at)
         elif self._ending or (self._exchange is None and not self._buffer):
-            self.deadline_at = NEVER
+            self._set_due(NEVER)
             self.transport.abort()
         elif self._exchange is None:
-            self._refuse(Refusal(Reason.HEAD_TIMEOUT))
+            served = self._entry is Entry.SERVED
+            self._refuse(Refusal(Reason.HEAD_TIMEOUT if served else Reason.CONNECTIONS_FULL))
         elif self._reader is not None:
             late = now_at >= self._upload_until_at
             self._fail_body(Refusal(Reason.UPLOAD_TIMEOUT if late else Reason.BODY_TIMEOUT))
         else:
-            self._clear_deadline()
+            self._set_due(NEVER)
 
     def _judge_reader(self, now_at: float) -> None:
         """Cut a client that has taken nothing of its answer for too long."""
         if self.transport.get_write_buffer_size() < self._unsent_bytes:
             self._watch_reader(now_at)
             return
-        self.deadline_at = NEVER
+        self._set_due(NEVER)
         if self._exchange is not None:
             self._exchange.reader_stuck = True
         self.transport.abort()
