@@ -31,6 +31,7 @@ from remuda.gateway.serving.watch.hangs import HangWatch
 from remuda.gateway.serving.watch.health import HealthChecker
 from remuda.gateway.settings import GatewaySettings, check_exposure, is_loopback, wants_keys
 from remuda.gateway.table import KeyRecord, Table, Waiting, resolve_key_models
+from remuda.gateway.waiting import Turns
 from remuda.observe.figures import FigureBoard
 from remuda.observe.logs import AccessLog, configure_logging
 
@@ -73,11 +74,12 @@ class Gateway:
         self._keys: list[KeyRecord] = []
         forwarder = Forwarder(settings, self.directory, self.ledger)
         self._sides = Sides(settings)
+        turns = Turns()
         flow = Flow(
-            Parts(settings, self.identifier, self.admission, self.directory, forwarder, self._sides, self.ledger)
+            Parts(settings, self.identifier, self.admission, self.directory, forwarder, self._sides, self.ledger, turns)
         )
         self.clients = Clients(settings, flow)
-        generator = Generator(settings, self.directory, forwarder, self.ledger)
+        generator = Generator(settings, self.directory, forwarder, self.ledger, turns)
         self.board = FigureBoard() if board is None else board
         sources = Sources(
             self.directory,

@@ -13,7 +13,7 @@ from typing import Any
 from remuda.gateway.access.admission import Admission
 from remuda.gateway.access.identify import Identifier
 from remuda.gateway.api import problems
-from remuda.gateway.api.ask import parse_ask
+from remuda.gateway.api.ask import parse_ask, parse_small
 from remuda.gateway.api.problems import Refused
 from remuda.gateway.api.refusals import dialect_of, explain, status_of, write_problem
 from remuda.gateway.api.routes import Page
@@ -31,7 +31,7 @@ from remuda.gateway.serving.relay import relay
 from remuda.gateway.serving.side import Sides
 from remuda.gateway.settings import GatewaySettings
 from remuda.gateway.table import Side
-from remuda.gateway.waiting import next_turn
+from remuda.gateway.waiting import Turns
 from remuda.policy.outcome import Outcome
 
 _log = logging.getLogger("remuda.gateway")
@@ -48,6 +48,7 @@ class Parts:
     forwarder: Forwarder
     sides: Sides
     ledger: Ledger
+    turns: Turns
 
 
 class Flow(Handler):
@@ -62,6 +63,7 @@ class Flow(Handler):
         self._forwarder = parts.forwarder
         self._sides = parts.sides
         self._ledger = parts.ledger
+        self._turns = parts.turns
         self._rules = FieldRules(settings.client_fields.allow, settings.client_fields.deny)
         self._cors = Cors(settings.cors.origins)
         self.pages: Pages | None = None
@@ -89,7 +91,10 @@ class Flow(Handler):
                 body = exchange.take_body(limit)
                 if body is None:
                     body = await exchange.read_body(limit)
-                ask = await parse_ask(route, body, exchange.head, self._rules, next_turn)
+                head, rules = exchange.head, self._rules
+                ask = parse_small(route, body, head, rules) or await parse_ask(
+                    route, body, head, rules, self._turns.next
+                )
                 served = choose_model(self._directory, ask, caller)
                 record.model_name = served.model.route.name
                 request = Request(ask, served, exchange, exchange.head.block)

@@ -9,6 +9,7 @@ and sets a signal. Does not know requests.
 """
 
 import asyncio
+from collections import deque
 from collections.abc import Coroutine, Generator
 from typing import Any, Generic, TypeVar
 
@@ -130,8 +131,25 @@ async def _copy(signal: "Signal[T]", future: "asyncio.Future[T]") -> None:
             future.set_result(value)
 
 
-def next_turn() -> Signal[None]:
-    """Set when the event loop has run everything else that is ready: awaited between slices of long work."""
-    signal: Signal[None] = Signal()
-    asyncio.get_running_loop().call_soon(signal.set, None)
-    return signal
+class Turns:
+    """Lets long work go on a slice at a time: one slice in one turn of the event loop, whoever it is for.
+
+    Requests take turns, so however many large bodies arrive at once, other work waits for one slice at most.
+    """
+
+    def __init__(self) -> None:
+        self._waiting: deque[Signal[None]] = deque()
+
+    def next(self) -> Signal[None]:
+        """Set when it is the caller's turn. Everything else that is ready runs before."""
+        signal: Signal[None] = Signal()
+        self._waiting.append(signal)
+        if len(self._waiting) == 1:
+            asyncio.get_running_loop().call_soon(self._give)
+        return signal
+
+    def _give(self) -> None:
+        signal = self._waiting.popleft()
+        if self._waiting:
+            asyncio.get_running_loop().call_soon(self._give)
+        signal.set(None)

@@ -8,7 +8,7 @@ Does not know which models there are.
 
 import re
 from collections.abc import Mapping
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -61,7 +61,7 @@ class Ask:
         self.model: bytes | None = None
         self.prompt_tokens = estimate_prompt_tokens(len(body))
         self.prompts = 1
-        self.values: Mapping[str, msgspec.Raw | bytes] = {}
+        self.values: Mapping[str, Any] = {}
         self.spans: Mapping[str, Span] | None = None
         """Where the values of top-level fields stand, as far as that is known without a search."""
         # Only known when no model is named, and then they decide among them: `chat` (default), `completion`, `code` …
@@ -81,8 +81,9 @@ class Ask:
         raw = self.values.get("stream_options")
         if raw is None or bytes(raw) == b"null":
             return False
-        options = decode_object(bytes(raw))
-        flag = options.get("include_usage")
+        if bytes(raw)[:1] != b"{":
+            raise Refused(problems.invalid_value("stream_options", "it is not an object"))
+        flag = decode_object(bytes(raw)).get("include_usage")
         return flag is not None and read_flag(read_value(bytes(flag))) is True
 
     @property

@@ -6,7 +6,7 @@ import json
 
 import msgspec
 
-from remuda.gateway.api.generate import MOST_BATCH_ENTRIES, RULES, Generate
+from remuda.gateway.api.generate_request import BATCH_BYTES, BODY_BYTES, MOST_BATCH_ENTRIES, RULES, Generate
 from remuda.gateway.api.problems import Code
 from remuda.policy.outcome import Outcome
 
@@ -56,7 +56,7 @@ def render_generate_page() -> str:
     lines = [
         "# /generate and /batch-generate",
         "",
-        "<!-- generated from src/remuda/gateway/api/generate.py: do not edit -->",
+        "<!-- generated from src/remuda/gateway/api/generate_request.py: do not edit -->",
         "",
         "A prompt in, a text out, for scripts that need no client library. Served by any model that completes text.",
         "",
@@ -75,6 +75,9 @@ def render_generate_page() -> str:
         f'`POST /batch-generate` takes `{{"requests": […]}}` or a bare list of at most {MOST_BATCH_ENTRIES} such',
         'objects without `stream`, and answers `{"results": […]}` in the same order. An entry that fails has',
         '`{"error": …}` in its place and leaves the others alone.',
+        "",
+        f"A request has at most {BODY_BYTES >> 20} MiB, which is a prompt of some 250,000 tokens, and a batch at most",
+        f"{BATCH_BYTES >> 20} MiB. Longer prompts go to `/v1/completions`, where the gateway does not decode them.",
     ]
     return "\n".join(lines) + "\n"
 

@@ -79,6 +79,10 @@ def _judged_everywhere() -> frozenset[str]:
     return frozenset(denied | client_fields.BOUNDED_FIELDS.keys())
 
 
+NO_RULES: Final = FieldRules((), ())
+"""The rules of an operator who allows and denies nothing beyond the tables."""
+
+
 def refuse_denied_fields(fields: Mapping[str, object], route_name: str, rules: FieldRules) -> None:
     """Refuse the first of these top-level fields that a client may not set on this route."""
     denied = client_fields.decide_denied_fields(fields, route_name, rules.allow, rules.deny)

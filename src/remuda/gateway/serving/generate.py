@@ -12,10 +12,12 @@ from typing import Final
 import msgspec
 
 from remuda.gateway.access.keys import Principal
-from remuda.gateway.api import generate, problems
+from remuda.gateway.api import generate, generate_request, problems
 from remuda.gateway.api.ask import Ask
-from remuda.gateway.api.generate import Generate, GeneratedStream
+from remuda.gateway.api.generate import GeneratedStream
+from remuda.gateway.api.generate_request import Generate
 from remuda.gateway.api.problems import Dialect, Problem, Refused
+from remuda.gateway.api.rules import FieldRules
 from remuda.gateway.http.exchange import JSON_TYPE, ClientGone, Exchange
 from remuda.gateway.record.ledger import Ledger
 from remuda.gateway.record.record import Record
@@ -27,7 +29,7 @@ from remuda.gateway.serving.forward import Forwarder, Request
 from remuda.gateway.serving.relay import Relay, note_usage
 from remuda.gateway.settings import GatewaySettings
 from remuda.gateway.upstream.connection import Upstream
-from remuda.gateway.waiting import Run, Signal
+from remuda.gateway.waiting import Run, Signal, Turns
 from remuda.policy.outcome import Outcome
 from remuda.vllm.routes import ROUTES
 
@@ -38,15 +40,19 @@ _COMPLETIONS: Final = ROUTES["POST", "/v1/completions"]
 class Generator:
     """Answers both routes with the engines of a directory."""
 
-    def __init__(self, settings: GatewaySettings, directory: Directory, forwarder: Forwarder, ledger: Ledger) -> None:
+    def __init__(
+        self, settings: GatewaySettings, directory: Directory, forwarder: Forwarder, ledger: Ledger, turns: Turns
+    ) -> None:
         self.settings = settings
+        self._turns = turns
         self.ledger = ledger
         self._directory = directory
         self._forwarder = forwarder
+        self._rules = FieldRules(settings.client_fields.allow, settings.client_fields.deny)
 
     async def answer(self, exchange: Exchange, record: Record, caller: Principal) -> Outcome:
         """One prompt, one text; or a stream of it."""
-        request = generate.parse_generate(await self._read_body(exchange))
+        request = await generate_request.read_generate(await self._read_body(exchange), self._rules, self._turns.next)
         if isinstance(request, Problem):
             raise Refused(request)
         served = self._choose_model(request, caller)
@@ -67,7 +73,7 @@ class Generator:
 
     async def answer_batch(self, exchange: Exchange, record: Record, caller: Principal) -> Outcome:
         """Many prompts, each its own request; the results in their order."""
-        entries = generate.parse_batch(await self._read_body(exchange))
+        entries = await generate_request.read_batch(await self._read_body(exchange), self._rules, self._turns.next)
         if isinstance(entries, Problem):
             raise Refused(entries)
         record.is_batch = True

@@ -1,3 +1,4 @@
+import asyncio
 import json
 
 import pytest
@@ -5,9 +6,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from remuda.gateway.api import generate as simple
-from remuda.gateway.api import problems
-from remuda.gateway.api.generate import Generate, GeneratedStream
+from remuda.gateway.api import generate_request, problems
+from remuda.gateway.api.body.edit import SMALL_BYTES
+from remuda.gateway.api.generate import GeneratedStream
+from remuda.gateway.api.generate_request import RULES, Generate
 from remuda.gateway.api.problems import Problem
+from remuda.gateway.api.rules import NO_RULES, FieldRules
 
 DEFAULTS = {
     "max_tokens": 512,
@@ -19,8 +23,20 @@ DEFAULTS = {
 }
 
 
+async def no_pause() -> None:
+    """Nothing else to run."""
+
+
+def read(body: bytes, rules: FieldRules = NO_RULES) -> Generate | Problem:
+    return asyncio.run(generate_request.read_generate(body, rules, no_pause))
+
+
+def read_batch(body: bytes, rules: FieldRules = NO_RULES, **options) -> list[Generate | Problem] | Problem:
+    return asyncio.run(generate_request.read_batch(body, rules, no_pause, **options))
+
+
 def parse(**fields) -> Generate | Problem:
-    return simple.parse_generate(json.dumps(fields).encode())
+    return read(json.dumps(fields).encode())
 
 
 @pytest.mark.req("A2.defaults", level="unit")
@@ -93,7 +109,7 @@ def test_null_stands_for_not_given_where_nothing_is_the_default():
         ({"seed": 2**63}, "seed", "seed: must be a whole number of 64 bits, not 9223372036854775808"),
         ({"model": ""}, "model", 'model: must be the name of a model, not ""'),
         ({"temprature": 1}, "temprature", "temprature: no such field; did you mean temperature?"),
-        ({"zzz": 1}, "zzz", f"zzz: no such field; it takes {', '.join(simple.RULES)}"),
+        ({"zzz": 1}, "zzz", f"zzz: no such field; it takes {', '.join(RULES)}"),
     ],
     ids=lambda value: value if isinstance(value, str) and ":" not in value else "",
 )  # fmt: skip
@@ -120,24 +136,24 @@ def test_a_wrong_field_is_named_with_its_value_and_what_it_takes(fields, param, 
     ids=["empty", "list", "text", "cut off", "rubbish after", "NaN", "infinity", "not UTF-8", "deep", "NUL"],
 )
 def test_what_is_no_json_object_is_refused_as_such(body, message):
-    problem = simple.parse_generate(body)
+    problem = read(body)
     assert problem.code is problems.Code.INVALID_JSON
     assert message in problem.message
 
 
 def test_a_number_too_large_for_any_machine_is_out_of_bounds_not_infinite():
-    problem = simple.parse_generate(b'{"prompt": "x", "temperature": 1e999}')
+    problem = read(b'{"prompt": "x", "temperature": 1e999}')
     assert problem.message == "temperature: must be a number from 0 to 2, not 1e999"
 
 
 @given(st.binary(max_size=200))
 def test_no_body_breaks_the_parser(body):
-    assert isinstance(simple.parse_generate(body), Problem)
-    assert isinstance(simple.parse_batch(body), Problem | list)
+    assert isinstance(read(body), Problem)
+    assert isinstance(read_batch(body), Problem | list)
 
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]))
-NAMES = st.sampled_from([*simple.RULES, "other"])
+NAMES = st.sampled_from([*RULES, "other"])
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | TEXT,
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(NAMES, inner, max_size=4),
@@ -182,7 +198,7 @@ def test_an_answer_that_is_no_completion_is_a_value_error(completion):
 @pytest.mark.parametrize("wrap", [False, True], ids=["a bare list", "requests"])
 def test_each_entry_of_a_batch_has_its_own_parameters_and_fails_alone(wrap):
     entries = [{"prompt": "a", "max_tokens": 5}, {"prompt": ""}, 3, {"prompt": "b", "stream": True}, {"prompt": "c"}]
-    parsed = simple.parse_batch(json.dumps({"requests": entries} if wrap else entries).encode())
+    parsed = read_batch(json.dumps({"requests": entries} if wrap else entries).encode())
     assert [type(entry) for entry in parsed] == [Generate, Problem, Problem, Problem, Generate]
     assert (parsed[0], parsed[4]) == (Generate("a", max_tokens=5), Generate("c"))
     assert [problem.message for problem in parsed[1:4]] == [
@@ -207,13 +223,107 @@ def test_each_entry_of_a_batch_has_its_own_parameters_and_fails_alone(wrap):
     ids=["a number", "an object inside", "one request", "fields beside", "too many", "empty", "deep", "comma"],
 )
 def test_a_batch_that_is_no_list_or_too_long_is_refused_as_a_whole(body, message):
-    problem = simple.parse_batch(body, most_entries=2)
+    problem = read_batch(body, most_entries=2)
     assert isinstance(problem, Problem)
     assert message in problem.message
 
 
+LONG = "x" * SMALL_BYTES
+"""Makes a request large, so that it is read in slices."""
+
+
+@pytest.mark.parametrize("prompt", [LONG, "é" * SMALL_BYTES, '\n"\\' * SMALL_BYTES, "\U0001f600" * SMALL_BYTES])
+def test_a_large_request_is_read_as_a_small_one(prompt):
+    fields = {"stop": ["a", "b"], "seed": 5, "stream": True, "model": "m", "max_tokens": 7}
+    assert parse(prompt=prompt, **fields) == Generate(prompt, **fields)
+    assert read_batch(json.dumps([{"prompt": prompt}, {"prompt": "b"}]).encode()) == [Generate(prompt), Generate("b")]
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"x": LONG}, f"x: no such field; it takes {', '.join(RULES)}"),
+        ({"x" * SMALL_BYTES: 1}, f"{'x' * 200}…: no such field; it takes {', '.join(RULES)}"),
+        ({"prompt": LONG, "temprature": 1}, "temprature: no such field; did you mean temperature?"),
+        ({"prompt": LONG, "top_k": -2}, "top_k: must be a whole number: at least 1, or -1 or 0 for all tokens, not -2"),
+        ({"prompt": [LONG]}, f'prompt: must be a text, not empty, not ["{LONG[:198]}…'),
+        ({"stop": [LONG]}, "prompt: is missing"),
+        ({"prompt": "x", "stop": [LONG]}, "stop: is longer than 5957 bytes"),
+        ({"prompt": "x" * (1 << 20)}, "The request body exceeds 1048576 bytes."),
+    ],
+    ids=["field", "long field", "near field", "value", "prompt", "no prompt", "stop", "too large"],
+)
+def test_a_large_request_is_refused_in_the_same_words(fields, message):
+    assert parse(**fields).message == message
+    problem = read_batch(json.dumps({"requests": [fields, {"prompt": LONG}]}).encode())[0]
+    assert problem.message == message
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        (b'{"requests": {"x": "%b"}}', "requests: must be a list of requests"),
+        (b'{"x": "%b"}', "requests: must be a list of requests"),
+        (b'{"requests": [], "model": "%b"}', "requests: must be a list of requests"),
+        (b'"%b"', "must be a JSON object"),
+        (b'[1, 2, "%b"]', "requests: more than 2 entries; a batch takes at most 2"),
+        (b'["%b"', "it ends too early"),
+        (b'["%b\xff"]', "it is not UTF-8"),
+    ],
+    ids=["an object inside", "another object", "fields beside", "a text", "too many", "cut", "not UTF-8"],
+)
+def test_a_large_batch_that_is_no_list_or_too_long_is_refused_as_a_whole(body, message):
+    problem = read_batch(body % LONG.encode(), most_entries=2)
+    assert isinstance(problem, Problem)
+    assert message in problem.message
+
+
+def test_a_batch_beyond_its_bound_is_refused():
+    assert read_batch(b" " * (8 * 1024 * 1024 + 1)).message == "The request body exceeds 8388608 bytes."
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"seed":"x",' + b",".join(b'"%d":1' % index for index in range(100_000)) + b"}",
+        b'{"prompt":"x","stop":[' + b'"a",' * 250_000 + b'"a"]}',
+        b'{"prompt":"x"' + b',"top_k":1' * 100_000 + b"}",
+        b"[" * 1_000_000,
+        b"[" + b"1," * 500_000 + b"1]",
+        b"[" + b"[]," * 300_000 + b"1]",
+    ],
+    ids=["many fields", "many stops", "one field many times", "deep", "many entries", "many lists"],
+)
+def test_a_hostile_request_is_refused_after_a_bounded_number_of_steps(body):
+    """None of these becomes a tree of Python objects: the decoders see at most SMALL_BYTES of it."""
+    seen = []
+
+    class Spy:
+        def __init__(self, decoder):
+            self.decode = lambda data: seen.append(len(data)) or decoder.decode(data)
+
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("_generate_decoder", "_fields_decoder", "_entries_decoder"):
+            patch.setattr(generate_request, name, Spy(getattr(generate_request, name)))
+        assert isinstance(read(body), Problem)
+        assert isinstance(read_batch(body), Problem | list)
+    assert max(seen, default=0) <= SMALL_BYTES + 1000
+
+
+@pytest.mark.parametrize("padding", ["", LONG], ids=["small", "large"])
+def test_the_operators_own_list_holds_for_each_request(padding):
+    rules = FieldRules((), ("seed", "logit_bias"))
+    fine, denied = {"prompt": "a" + padding}, {"prompt": "b" + padding, "seed": 1}
+    said = "seed may not be set by clients of this gateway: this server does not take the field (leave `seed` out)"
+    assert read(json.dumps(denied).encode(), rules).message == said
+    assert read(json.dumps(fine).encode(), rules) == Generate("a" + padding)
+    first, second = read_batch(json.dumps([fine, denied]).encode(), rules)
+    assert (first, second.message) == (Generate("a" + padding), said)
+    assert second.code is problems.Code.FIELD_NOT_ALLOWED
+
+
 def test_an_empty_batch_has_no_results():
-    assert simple.parse_batch(b" []") == []
+    assert read_batch(b" []") == []
     assert simple.render_batch([]) == b'{"results":[]}'
 
 

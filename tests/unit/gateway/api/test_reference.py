@@ -1,4 +1,4 @@
-from remuda.gateway.api.generate import RULES, Generate
+from remuda.gateway.api.generate_request import RULES, Generate
 from remuda.gateway.api.problems import Code
 from remuda.gateway.api.reference import render_errors_page, render_generate_page
 from remuda.policy.outcome import Outcome

@@ -7,7 +7,7 @@ body. Does not know what the fields mean.
 
 import re
 from collections.abc import Iterable, Mapping
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -53,7 +53,7 @@ def edit_fields(body: bytes, spans: Mapping[str, Span], edits: Mapping[str, byte
     return pieces
 
 
-def locate_fields(body: bytes, fields: Mapping[str, msgspec.Raw | bytes], names: Iterable[str]) -> dict[str, Span]:
+def locate_fields(body: bytes, fields: Mapping[str, Any], names: Iterable[str]) -> dict[str, Span]:
     """Where the values of some top-level fields stand in a small body; `fields` are its top-level fields.
 
     Most bodies have a key by such a name in one place, and then a search finds it. Where it stands in several places,

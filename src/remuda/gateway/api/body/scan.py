@@ -92,7 +92,7 @@ class Scan:
     __slots__ = (
         "_at", "_body", "_chunk", "_containers", "_element_start", "_escaped", "_field", "_fields", "_key", "_name",
         "_name_start", "_position", "_role", "_size", "_state", "_string_start", "_structure", "_value_start",
-        "_watch", "elements", "first", "is_empty", "spans", "work",
+        "_watch", "elements", "first", "is_empty", "other", "spans", "work",
     )  # fmt: skip
 
     def __init__(self, body: bytes, watch: Watch, chunk_bytes: int = CHUNK_BYTES) -> None:
@@ -119,6 +119,8 @@ class Scan:
         """Where the first key of the outermost object would stand."""
         self.is_empty = False
         """The outermost object has no key."""
+        self.other: Span | None = None
+        """Where the first key of the outermost object stands that is not a wanted field, with its quotes."""
 
     def advance(self) -> bool:
         """Do one slice of work. True when the whole body is read. Refused when the body cannot be read."""
@@ -389,6 +391,8 @@ class Scan:
         if len(self._containers) == 1:
             self._field = name
             self._fields += 1
+            if self.other is None and name not in self._watch.fields:
+                self.other = (self._string_start, end)
             if self._fields > FIELDS_MAX:
                 raise Refused(problems.body_too_complex(f"{FIELDS_MAX} fields"))
         else:
