@@ -6,8 +6,14 @@ A lock file stays when its lock is freed: removing it would let two processes lo
 import contextlib
 import fcntl
 import os
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Final
+
+_LOOKS: Final = 5
+_LOOK_S: Final = 0.01
+"""`is_locked` of another process holds the lock for microseconds; that must not look like a holder."""
 
 
 def try_lock(descriptor: int, *, shared: bool = False) -> bool:
@@ -20,6 +26,14 @@ def try_lock(descriptor: int, *, shared: bool = False) -> bool:
     return True
 
 
+def _try_often(descriptor: int) -> bool:
+    for _ in range(_LOOKS):
+        if try_lock(descriptor):
+            return True
+        time.sleep(_LOOK_S)
+    return False
+
+
 @contextlib.contextmanager
 def hold_lock(path: Path, on_wait: Callable[[], None] | None = None) -> Iterator[None]:
     """Hold the lock on the file at `path`, which is created if it is missing, while the block runs.
@@ -29,7 +43,7 @@ def hold_lock(path: Path, on_wait: Callable[[], None] | None = None) -> Iterator
     """
     descriptor = os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
     try:
-        if not try_lock(descriptor):
+        if not _try_often(descriptor):
             if on_wait is not None:
                 on_wait()
             fcntl.flock(descriptor, fcntl.LOCK_EX)

@@ -1,5 +1,6 @@
 """Locks between processes: one holder at a time, free again when the holder is gone."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from remuda.machine import locks
 from remuda.machine.locks import hold_lock, is_locked
 
 HOLDER = """
@@ -74,6 +76,20 @@ def test_a_waiting_process_calls_on_wait_once_and_gets_the_lock_of_a_killed_hold
     with hold_lock(path, kill_the_holder):
         assert told == ["waiting"]
         assert holder.wait(10) == -signal.SIGKILL
+
+
+def test_a_process_that_only_looks_at_a_lock_does_not_count_as_its_holder(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looking = os.open(path, os.O_CREAT | os.O_RDONLY)
+    assert locks.try_lock(looking, shared=True)
+    monkeypatch.setattr(locks.time, "sleep", lambda _: os.close(looking))
+
+    def refuse() -> None:
+        raise AssertionError("nobody holds the lock")
+
+    with hold_lock(path, refuse):
+        assert is_locked(path)
 
 
 def test_ctrl_c_ends_the_wait_for_a_lock(path: Path, holder: subprocess.Popen[bytes]) -> None:
