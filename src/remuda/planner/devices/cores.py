@@ -29,7 +29,7 @@ def assign_cores(
     for need, share in zip(needs, shares, strict=True):
         own = groups[first : first + share] if is_bound else []
         if len(needs) == 1 and need.ranks > 1:  # its ranks must not share cores with each other
-            own = groups
+            own = groups[-min(len(groups), max(share, need.ranks)) :]
         cores = tuple(group[0] for group in own)
         assigned[need.model, need.replica] = EngineDevices(cores=cores, threads=max(1, share // need.ranks))
         first += share

@@ -63,7 +63,15 @@ CASES = {
         [((), 3)] * 2,
         ("2 engines share 4 CPU cores: each of them is slower while others work",),
     ),
-    "two ranks on sixteen cores": (machine(16), [model(tensor=2)], [(tuple(range(16)), 7)], ()),
+    "two ranks on sixteen cores": (machine(16), [model(tensor=2)], [(tuple(range(1, 16)), 7)], ()),
+    "two ranks on two cores": (machine(2), [model(tensor=2)], [((0, 1), 1)], ()),
+    "two ranks on one core": (machine(1), [model(tensor=2)], [((0,), 1)], ()),
+    "two ranks in a container that may use four cores' time": (
+        machine(64, 4.0),
+        [model(tensor=2)],
+        [((61, 62, 63), 1)],
+        (),
+    ),
     "two engines of two ranks": (
         machine(9),
         [model(replicas=2, tensor=2)],
