@@ -33,10 +33,10 @@ async def test_a_ready_engine_states_its_kv_tokens_context_length_and_version(sh
     status = shared.status
     blocks = await shared.metric("vllm:cache_config_info")
     assert blocks == 1
-    assert status.max_model_len == 2048
-    assert status.version in DIALECTS
-    assert status.kv_tokens is not None
-    assert status.kv_tokens % 32 == 0
+    assert status.facts.max_model_len == 2048
+    assert status.facts.version in DIALECTS
+    assert status.facts.kv_tokens is not None
+    assert status.facts.kv_tokens % 32 == 0
 
 
 async def test_an_engine_serves_its_name_its_aliases_and_its_adapters(shared, adapters):
@@ -68,7 +68,7 @@ async def test_the_parser_of_metrics_reads_what_a_real_engine_says(shared):
     async with httpx.AsyncClient(trust_env=False) as client:
         text = (await client.get(f"{shared.url}/metrics")).text
     seen = parse_metrics(text)
-    assert seen.kv_tokens == shared.status.kv_tokens
+    assert seen.kv_tokens == shared.status.facts.kv_tokens
     assert seen.block_tokens == 32
     assert seen.generated_tokens > 0
     assert (seen.running, seen.waiting) == (0, 0)

@@ -15,11 +15,12 @@ from typing import Protocol
 from remuda.engine.diagnosis.deaths import Death, Ending, explain_death
 from remuda.engine.diagnosis.hangs import HangWatch, WatchSettings
 from remuda.engine.diagnosis.probe import Probe
-from remuda.engine.diagnosis.readiness import EngineFacts, ForeignServerError, WrongNamesError, wait_until_ready
+from remuda.engine.diagnosis.readiness import ForeignServerError, WrongNamesError, wait_until_ready
 from remuda.engine.diagnosis.stages import LineMeaning, Stage, later, parse_line
 from remuda.engine.log import EngineLog
 from remuda.engine.plan import EnginePlan
 from remuda.engine.process import Command, EngineProcess
+from remuda.engine.status import EngineFacts
 from remuda.machine.cgroups import ControlGroup
 from remuda.machine.ports import describe_listener, is_held_by
 
@@ -43,7 +44,7 @@ class RunObserver(Protocol):
         ...
 
     def on_facts(self, facts: EngineFacts) -> None:
-        """The log of the start said something about the engine; None where it did not."""
+        """The log of the start said something about the engine."""
         ...
 
     def on_ready(self, facts: EngineFacts) -> None:
@@ -138,7 +139,8 @@ class EngineRun:
 
     def _apply(self, meaning: LineMeaning) -> None:
         self.port_taken = self.port_taken or meaning.port_taken
-        self._observer.on_facts(EngineFacts(meaning.kv_tokens, meaning.max_model_len, meaning.version))
+        if meaning.facts is not None:
+            self._observer.on_facts(meaning.facts)
         if meaning.stage is not None:
             self._stage = later(self._stage, meaning.stage)
             if self._stage is meaning.stage:

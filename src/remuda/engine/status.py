@@ -4,7 +4,7 @@ The module does not know processes.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 
 
@@ -22,6 +22,21 @@ class EngineState(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class EngineFacts:
+    """What an engine reports about itself, in its log or over HTTP; None where it has not said."""
+
+    kv_tokens: int | None = None
+    """Tokens that the KV cache holds."""
+    max_model_len: int | None = None
+    version: str | None = None
+
+    def updated(self, newer: "EngineFacts") -> "EngineFacts":
+        """These facts, with those of `newer` that are known."""
+        known = {name: value for name, value in asdict(newer).items() if value is not None}
+        return replace(self, **known)
+
+
+@dataclass(frozen=True, slots=True)
 class EngineStatus:
     """One engine now. `reason` is a sentence for people; everything else is for programs."""
 
@@ -34,10 +49,7 @@ class EngineStatus:
     port: int
     pid: int | None = None
     """The API process: the leader of the engine's own process group."""
-    kv_tokens: int | None = None
-    """Tokens that the KV cache holds, as the engine itself reports."""
-    max_model_len: int | None = None
-    version: str | None = None
+    facts: EngineFacts = field(default_factory=EngineFacts)
     restarts: int = 0
     entered_at: float = 0.0
     """Unix time at which `state` was entered."""

@@ -18,7 +18,6 @@ from dataclasses import dataclass, field, replace
 
 from remuda.engine.diagnosis.deaths import Death
 from remuda.engine.diagnosis.hangs import WatchSettings
-from remuda.engine.diagnosis.readiness import EngineFacts
 from remuda.engine.diagnosis.stages import Stage
 from remuda.engine.errors import EngineError
 from remuda.engine.log import EngineLog
@@ -26,7 +25,7 @@ from remuda.engine.plan import EnginePlan
 from remuda.engine.restarts import BackoffSettings, DeathCounter
 from remuda.engine.run import EngineRun, Start, explain_fault
 from remuda.engine.scratch import own_scratch
-from remuda.engine.status import EngineState, EngineStatus
+from remuda.engine.status import EngineFacts, EngineState, EngineStatus
 from remuda.machine.cgroups import ControlGroup
 from remuda.machine.ports import pick_free_port
 
@@ -160,7 +159,7 @@ class EngineSupervisor:
                     Stage.SPAWNED.value,
                     pid=run.pid,
                     port=self._plan.port,
-                    kv_tokens=None,
+                    facts=replace(self.status.facts, kv_tokens=None),
                     progress=None,
                 )
                 return await run.live()
@@ -197,11 +196,11 @@ class EngineSupervisor:
 
     def on_facts(self, facts: EngineFacts) -> None:
         """The log of the start said something about the engine; the next status has it."""
-        self.status = replace(self.status, **_known(facts))  # type: ignore[arg-type]
+        self.status = replace(self.status, facts=self.status.facts.updated(facts))
 
     def on_ready(self, facts: EngineFacts) -> None:
         """The engine answered."""
-        self._set(EngineState.READY, "ready", progress=None, **_known(facts))
+        self._set(EngineState.READY, "ready", progress=None, facts=self.status.facts.updated(facts))
 
     def _read_line(self, line: str) -> None:
         if self._run is not None:
@@ -217,12 +216,6 @@ class EngineSupervisor:
             self._observer(new)
         except Exception as error:  # noqa: BLE001 - reason: a fault of the observer must not leave the engine unwatched
             explain_fault(error, self._log)
-
-
-def _known(facts: EngineFacts) -> dict[str, int | str]:
-    """The facts that are known, by name."""
-    values = {"kv_tokens": facts.kv_tokens, "max_model_len": facts.max_model_len, "version": facts.version}
-    return {name: value for name, value in values.items() if value is not None}
 
 
 def _with_hint(death: Death) -> str:

@@ -371,4 +371,4 @@ class FleetSupervisor:
 
 def _routing_view(status: EngineStatus) -> tuple[object, ...]:
     """The parts of a status that the gateway's table depends on."""
-    return status.state, status.host, status.port, status.max_model_len, status.reason
+    return status.state, status.host, status.port, status.facts.max_model_len, status.reason

@@ -17,7 +17,7 @@ from remuda.engine.diagnosis.hangs import WatchSettings
 from remuda.engine.log import EngineLog
 from remuda.engine.process import Command, EngineProcess
 from remuda.engine.restarts import BackoffSettings
-from remuda.engine.status import EngineState, EngineStatus
+from remuda.engine.status import EngineFacts, EngineState, EngineStatus
 from remuda.engine.supervisor import EngineSupervisor, SupervisorSettings
 from remuda.machine import processes
 from remuda.machine.cgroups import ControlGroup, find_parent
@@ -72,7 +72,7 @@ async def living(plan, settings=QUICK):
 async def test_an_engine_is_ready_after_a_real_answer_and_its_status_has_its_facts(make_plan):
     async with living(make_plan("serves")) as life:
         status = await life.until(EngineState.READY)
-        assert (status.kv_tokens, status.max_model_len, status.version) == (768, 2048, "0.32.0")
+        assert status.facts == EngineFacts(kv_tokens=768, max_model_len=2048, version="0.32.0")
         assert life.states == [EngineState.STARTING, EngineState.READY]
         reasons = [said.reason for said in life.said]
         assert "loading weights" in reasons

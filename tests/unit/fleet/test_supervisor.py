@@ -15,7 +15,7 @@ import pytest
 
 from remuda import spec
 from remuda.engine.errors import InstallError
-from remuda.engine.status import EngineState, EngineStatus, name_engine
+from remuda.engine.status import EngineFacts, EngineState, EngineStatus, name_engine
 from remuda.fleet import control
 from remuda.fleet.errors import FleetError, FleetRunningError
 from remuda.fleet.gateway_process import GatewayState
@@ -98,7 +98,8 @@ class DoubleSource:
     def build(self, model: spec.Model, replica: int, port: int, observer: Observer) -> DoubleEngine:
         self.fail("build", model)
         name = name_engine(model.name, replica)
-        status = EngineStatus(model.name, replica, EngineState.WAITING, "", "127.0.0.1", port, kv_tokens=1024)
+        facts = EngineFacts(kv_tokens=1024)
+        status = EngineStatus(model.name, replica, EngineState.WAITING, "", "127.0.0.1", port, facts=facts)
         fate = self.fates.get(name, EngineState.READY)
         self.engines[name] = DoubleEngine(status, observer, fate)
         self.engines[name].fault = self.faults.get(("run", model.name))

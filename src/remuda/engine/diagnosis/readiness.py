@@ -6,9 +6,9 @@ names: another server may answer on the port. The module does not know processes
 
 import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 from remuda.engine.diagnosis.probe import NotAnsweredError, Probe, ServedModel
+from remuda.engine.status import EngineFacts
 
 POLL_S = 0.1
 """Between two questions while nobody listens; a question costs a refused connection."""
@@ -22,15 +22,6 @@ class ForeignServerError(Exception):
 
 class WrongNamesError(Exception):
     """The engine serves other names than it was told to, and no waiting changes that."""
-
-
-@dataclass(frozen=True, slots=True)
-class EngineFacts:
-    """What a ready engine reports about itself; None where it does not say."""
-
-    kv_tokens: int | None
-    max_model_len: int | None
-    version: str | None
 
 
 async def wait_until_ready(

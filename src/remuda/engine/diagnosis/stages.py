@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
+from remuda.engine.status import EngineFacts
+
 
 class Stage(StrEnum):
     """The steps of a start, in order, in the words that a user sees."""
@@ -32,9 +34,7 @@ class LineMeaning:
     stage: Stage | None = None
     progress: float | None = None
     """0..1 of the stage."""
-    kv_tokens: int | None = None
-    max_model_len: int | None = None
-    version: str | None = None
+    facts: EngineFacts | None = None
     port_taken: bool = False
 
 
@@ -65,11 +65,17 @@ _PATTERNS: Final[tuple[tuple[re.Pattern[str], Callable[[str], LineMeaning]], ...
     ),
     (
         re.compile(r"KV cache size: ([\d,]{1,20}) tokens"),
-        lambda text: LineMeaning(Stage.KV_CACHE, kv_tokens=int(text.replace(",", "") or 0)),
+        lambda text: LineMeaning(Stage.KV_CACHE, facts=EngineFacts(kv_tokens=int(text.replace(",", "") or 0))),
     ),
-    (re.compile(r"Using max model len (\d{1,15})"), lambda text: LineMeaning(Stage.READING, max_model_len=int(text))),
+    (
+        re.compile(r"Using max model len (\d{1,15})"),
+        lambda text: LineMeaning(Stage.READING, facts=EngineFacts(max_model_len=int(text))),
+    ),
     (re.compile(r"(ddress already in use)"), lambda _: LineMeaning(port_taken=True)),
-    (re.compile(r"Initializing a V1 LLM engine \(v([^)]+)\)"), lambda text: LineMeaning(Stage.CORE, version=text)),
+    (
+        re.compile(r"Initializing a V1 LLM engine \(v([^)]+)\)"),
+        lambda text: LineMeaning(Stage.CORE, facts=EngineFacts(version=text)),
+    ),
 )
 """Lines that hold a value; the group is the value."""
 

@@ -186,8 +186,8 @@ def describe_engines(statuses: Collection[EngineStatus], known: Mapping[str, Eng
         for state in EngineState:
             values[metrics.ENGINE_STATE][*labels, state.value] = int(state is status.state)
         values[metrics.ENGINE_RESTARTS][labels] = status.restarts
-        if status.version:
-            values[metrics.ENGINE_INFO][*labels, status.version] = 1
+        if status.facts.version:
+            values[metrics.ENGINE_INFO][*labels, status.facts.version] = 1
         if status.id in known:
             for metric, value in _describe_metrics(known[status.id]).items():
                 values[metric][labels] = value

@@ -74,7 +74,7 @@ def _plan_route(route: ModelRoute, statuses: list[EngineStatus]) -> ModelRoute:
         for s in statuses
         if s.state in _ROUTED
     )
-    lengths = [s.max_model_len for s in statuses if s.max_model_len]
+    lengths = [s.facts.max_model_len for s in statuses if s.facts.max_model_len]
     return msgspec.structs.replace(
         route,
         endpoints=endpoints,
@@ -109,10 +109,10 @@ def describe_engine(status: EngineStatus) -> events.Step:
 def describe_readiness(status: EngineStatus) -> str:
     """What a ready engine can hold: KV cache tokens and context length, as it reported them."""
     parts = ["ready"]
-    if status.kv_tokens:
-        parts.append(f"KV cache {status.kv_tokens:,} tokens")
-    if status.max_model_len:
-        parts.append(f"context {status.max_model_len:,}")
+    if status.facts.kv_tokens:
+        parts.append(f"KV cache {status.facts.kv_tokens:,} tokens")
+    if status.facts.max_model_len:
+        parts.append(f"context {status.facts.max_model_len:,}")
     return ", ".join(parts)
 
 

@@ -5,6 +5,7 @@ import itertools
 import pytest
 
 from remuda.engine.diagnosis.stages import LineMeaning, Stage, later, parse_line
+from remuda.engine.status import EngineFacts
 
 LINES = {
     "arguments": (
@@ -13,11 +14,11 @@ LINES = {
     ),
     "length": (
         "(APIServer pid=1) INFO 11-21 10:47:00 [model.py:2152] Using max model len 2048",
-        LineMeaning(Stage.READING, max_model_len=2048),
+        LineMeaning(Stage.READING, facts=EngineFacts(max_model_len=2048)),
     ),
     "core": (
         "(EngineCore pid=2) INFO 11-21 10:47:06 [core.py:133] Initializing a V1 LLM engine (v0.32.0) with config: m",
-        LineMeaning(Stage.CORE, version="0.32.0"),
+        LineMeaning(Stage.CORE, facts=EngineFacts(version="0.32.0")),
     ),
     "loading": (
         "(EngineCore pid=2) INFO 11-21 10:47:06 [cpu_model_runner.py:68] Starting to load model tiny...",
@@ -29,9 +30,12 @@ LINES = {
     ),
     "kv": (
         "(EngineCore pid=2) INFO [kv_cache_utils.py:2327] CPU KV cache size: 32,768 tokens, Maximum concurrency",
-        LineMeaning(Stage.KV_CACHE, kv_tokens=32768),
+        LineMeaning(Stage.KV_CACHE, facts=EngineFacts(kv_tokens=32768)),
     ),
-    "gpu kv": ("INFO GPU KV cache size: 1,234,560 tokens", LineMeaning(Stage.KV_CACHE, kv_tokens=1234560)),
+    "gpu kv": (
+        "INFO GPU KV cache size: 1,234,560 tokens",
+        LineMeaning(Stage.KV_CACHE, facts=EngineFacts(kv_tokens=1234560)),
+    ),
     "graphs": ("Capturing CUDA graphs (mixed prefill-decode, PIECEWISE):  50%|#", LineMeaning(Stage.COMPILING, 0.5)),
     "initialised": (
         "INFO [core.py:402] init engine (profile, create kv cache, warmup model) took 0.03 s",

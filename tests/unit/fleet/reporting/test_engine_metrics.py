@@ -6,7 +6,7 @@ from dataclasses import replace
 import httpx
 import pytest
 
-from remuda.engine.status import EngineState, EngineStatus
+from remuda.engine.status import EngineFacts, EngineState, EngineStatus
 from remuda.fleet.reporting import engine_metrics
 from remuda.fleet.reporting.engine_metrics import (
     KEPT_INTERVALS,
@@ -20,7 +20,8 @@ from remuda.observe import metrics
 from remuda.observe.figures import FigureBoard, Figures, Series
 from remuda.vllm.metrics import EngineMetrics
 
-READY = EngineStatus("my-demo", 0, EngineState.READY, "", "127.0.0.1", 9000, pid=7, version="0.32.0")
+FACTS = EngineFacts(version="0.32.0")
+READY = EngineStatus("my-demo", 0, EngineState.READY, "", "127.0.0.1", 9000, pid=7, facts=FACTS)
 SEEN = EngineMetrics(
     running=3,
     waiting=2,
@@ -77,7 +78,7 @@ def test_every_declared_metric_of_the_fleet_is_published() -> None:
 
 
 def test_an_engine_that_cannot_be_asked_has_only_its_state_and_restarts() -> None:
-    told = describe_engines([replace(READY, state=EngineState.BACKOFF, restarts=2, version=None)], {})
+    told = describe_engines([replace(READY, state=EngineState.BACKOFF, restarts=2, facts=EngineFacts())], {})
     states = told[metrics.ENGINE_STATE]
     assert [state for (*_, state), value in states.items() if value] == ["backoff"]
     assert len(states) == len(EngineState)

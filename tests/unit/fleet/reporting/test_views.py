@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from remuda.engine.status import EngineState, EngineStatus
+from remuda.engine.status import EngineFacts, EngineState, EngineStatus
 from remuda.errors import RemudaError
 from remuda.fleet.gateway_process import GatewayState, GatewayStatus
 from remuda.fleet.reporting import events, views
@@ -19,7 +19,7 @@ HERE = Endpoint(id="demo-0", host="127.0.0.1", port=9000)
 
 
 def status(state: EngineState, reason: str = "", **facts: int) -> EngineStatus:
-    return EngineStatus("demo", 0, state, reason, "127.0.0.1", 9000, **facts)
+    return EngineStatus("demo", 0, state, reason, "127.0.0.1", 9000, facts=EngineFacts(**facts))
 
 
 @pytest.mark.parametrize(
@@ -108,7 +108,8 @@ BASE = Table(
 
 
 def engine(replica: int, state: EngineState, reason: str = "", max_model_len: int | None = None) -> EngineStatus:
-    return EngineStatus("demo", replica, state, reason, "127.0.0.1", 9000 + replica, max_model_len=max_model_len)
+    facts = EngineFacts(max_model_len=max_model_len)
+    return EngineStatus("demo", replica, state, reason, "127.0.0.1", 9000 + replica, facts=facts)
 
 
 def test_ready_engines_are_routed_to_and_draining_ones_finish() -> None:
