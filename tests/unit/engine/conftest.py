@@ -1,4 +1,4 @@
-"""Plans for a stand-in engine."""
+"""Plans for an engine double."""
 
 import os
 import sys

@@ -1,4 +1,4 @@
-"""A stand-in for vLLM: prints what it is told, serves what supervision asks for, dies as it is told.
+"""A double of vLLM. It prints log lines, answers the supervisor's requests, and misbehaves as its argument says.
 
 python fake_engine.py BEHAVIOUR --port N …      (behaviours below; standard library only)
 """
@@ -16,7 +16,7 @@ import time
 import uuid
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG: nothing stays when a test run is killed
+ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG: it ends when a test run is killed
 
 behaviour = sys.argv[1]
 port = int(sys.argv[sys.argv.index("--port") + 1])
@@ -61,7 +61,7 @@ def serve() -> None:
     try:
         server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
     except OSError:
-        if behaviour == "late":  # vLLM finds out a minute after it was started
+        if behaviour == "late":  # vLLM binds its port a minute after its start
             time.sleep(600)
         raise
 

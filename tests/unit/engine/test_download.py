@@ -1,4 +1,4 @@
-"""The download's child, played by a script (the real hub client: tests/engine/test_hub.py)."""
+"""Downloads whose child is a script. tests/engine/test_hub.py uses the real hub client."""
 
 import json
 import sys
@@ -14,7 +14,7 @@ from remuda.machine.home import Home
 
 
 def play(tmp_path, *lines: str):
-    """A Python that says these lines, whatever it is told to run."""
+    """A program in place of Python that prints these lines, whatever it should run."""
     said = tmp_path / "said"
     said.write_text("".join(f"{line}\n" for line in lines))
     program = tmp_path / "python"

@@ -1,4 +1,4 @@
-"""No process of an engine outlives the one that started it, whether it was spawned or forked."""
+"""Processes of an engine end with their parent, spawned or forked, and run on the cores of the engine."""
 
 import asyncio
 import os
@@ -123,5 +123,7 @@ async def test_semaphores_and_shared_memory_have_the_engines_prefix_and_are_remo
                 await asyncio.sleep(0.01)
         assert len(names) == 4
         assert all(name.removeprefix("/").startswith(prefix) for name in names)
-        assert [entry for entry in os.listdir("/dev/shm") if prefix in entry]  # killed, so left behind
+        assert [
+            entry for entry in os.listdir("/dev/shm") if prefix in entry
+        ]  # they are left, because the engine was killed
     assert not [entry for entry in set(os.listdir("/dev/shm")) - before if prefix in entry]

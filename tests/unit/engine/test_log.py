@@ -1,4 +1,4 @@
-"""The engine's log: bounded, rotated, masked."""
+"""The log of an engine: lines, rotation, masked secrets."""
 
 import pytest
 from hypothesis import given

@@ -1,4 +1,4 @@
-"""One engine as a value."""
+"""The plan of one engine."""
 
 import dataclasses
 import sys

@@ -1,4 +1,4 @@
-"""An engine's own folder and names in /dev/shm: there while it runs, gone afterwards, however it ended."""
+"""The folder of an engine and its names in /dev/shm exist while it runs, and are removed however it ends."""
 
 import os
 import shutil
@@ -24,7 +24,7 @@ def no_tmpdir(monkeypatch):
 
 @pytest.fixture
 def base():
-    """A path as short as a user's: pytest's own are longer than sockets bear."""
+    """A short path; pytest's own paths are too long for sockets."""
     path = Path("/tmp") / uuid.uuid4().hex[:8]
     yield path
     shutil.rmtree(path, ignore_errors=True)
@@ -57,7 +57,7 @@ def test_engines_do_not_touch_each_others_folders(base):
 
 
 def leave_behind(base: Path) -> tuple[Path, Path]:
-    """The folder of a Remuda that was killed, and a semaphore of its engine."""
+    """The folder of a supervisor that was killed, and a semaphore of its engine."""
     code = "import os, sys; from pathlib import Path; from remuda.engine.scratch import own_scratch\n"
     code += "scratch = own_scratch(Path(sys.argv[1])); print(scratch.__enter__()['TMPDIR'], flush=True); os._exit(1)"
     told = subprocess.run([sys.executable, "-c", code, base], capture_output=True, text=True, check=False).stdout
@@ -77,7 +77,7 @@ def test_the_next_start_of_any_engine_removes_the_folder_of_a_killed_supervisor(
 
 
 def test_the_folder_of_another_users_killed_supervisor_stays(base, monkeypatch):
-    """In /tmp anybody could make a folder with the name of our living engine: it says nothing about ours."""
+    """In /tmp anybody can make a folder with the name of a running engine's folder."""
     left, semaphore = leave_behind(base)
     me = os.geteuid()
     with monkeypatch.context() as patch:

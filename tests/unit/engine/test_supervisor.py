@@ -1,4 +1,4 @@
-"""The life of an engine, with a stand-in for vLLM (the real one: tests/engine)."""
+"""The life of an engine under supervision, with a double of vLLM. tests/engine uses the real one."""
 
 import asyncio
 import contextlib
@@ -28,7 +28,7 @@ QUICK = SupervisorSettings(BackoffSettings(first_s=0.01, longest_s=0.05), WatchS
 
 
 class Life:
-    """An engine under supervision and everything it said."""
+    """An engine under supervision, and every status it reported."""
 
     def __init__(self, plan, settings=QUICK, **options) -> None:
         self.mark = plan.env["FAKE_MARK"]

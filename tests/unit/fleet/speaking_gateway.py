@@ -1,8 +1,8 @@
-"""A gateway process for the supervisor's tests: it speaks the control protocol and answers every chat with one word.
+"""A double of the gateway process: it speaks the control protocol and answers every chat with one word.
 
-What it was told is appended to the file named in SAID, one JSON line each. MODE makes it misbehave: it `refuses` to
-start, `dies`, `hangs` instead of ending, or is `silent` (listens, and then never says that it lives). Whatever the mode
-but `hangs`, it ends with its supervisor.
+It appends the lines it receives to the file named in SAID. MODE makes it misbehave: it `refuses` to start, `dies`,
+`hangs` instead of ending, or is `silent` (it listens and sends no heartbeats). Except with `hangs`, it ends with its
+supervisor.
 """
 
 import contextlib
@@ -43,7 +43,7 @@ class Answer(http.server.BaseHTTPRequestHandler):
 
 
 def beat(say: Callable[[dict[str, object]], None], ended: threading.Event) -> None:
-    """Lines are short: the kernel does not split them, whichever thread writes."""
+    """Send heartbeats. The lines are so short that the kernel does not split them between two threads."""
     with contextlib.suppress(OSError):
         while not ended.wait(BEAT_S):
             say({"event": "alive"})

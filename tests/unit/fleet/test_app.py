@@ -1,4 +1,4 @@
-"""The terminal in front of a fleet."""
+"""The terminal of a fleet."""
 
 import asyncio
 import os

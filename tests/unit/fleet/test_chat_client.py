@@ -23,7 +23,7 @@ def render_stream(*pieces: object) -> bytes:
 
 
 class Server:
-    """Answers everything alike, and remembers what it was asked."""
+    """Gives every request the same answer, and keeps the requests."""
 
     def __init__(self, reply: Reply) -> None:
         asked: list[tuple[str, dict[str, object], str]] = []

@@ -26,7 +26,7 @@ SNAPSHOT = FleetSnapshot(
 
 
 class StoppableFleet:
-    """A fleet that stops when asked."""
+    """A fleet that records requests to stop."""
 
     def __init__(self) -> None:
         self.asked: list[tuple[str, bool]] = []
@@ -105,7 +105,7 @@ def test_a_fleet_that_does_not_answer_is_reported(tmp_path: Path, monkeypatch: p
 
 
 def answer_once(folder: Path, answer: bytes) -> threading.Thread:
-    """A fleet that says this and goes."""
+    """A fleet that sends this answer once."""
     listener = control.listen(folder)
 
     def serve() -> None:

@@ -1,4 +1,4 @@
-"""Engines of this machine; the installer runs a stand-in for uv."""
+"""Engines of this machine, installed with a double of uv."""
 
 from pathlib import Path
 

@@ -30,7 +30,7 @@ def said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def read_said(path: Path) -> list[dict[str, object]]:
-    """What the gateway was told after its settings."""
+    """The lines that the gateway received after its settings."""
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
@@ -138,7 +138,7 @@ async def test_a_gateway_that_drains_is_sent_no_tables_or_figures(
 
 
 async def test_other_children_do_not_inherit_the_socket(tmp_path: Path, said: Path) -> None:
-    """A leaked descriptor would keep a dead supervisor's gateway alive."""
+    """An inherited descriptor would keep the gateway of a dead supervisor alive."""
     watched = Watched(tmp_path)
     run = asyncio.create_task(watched.gateway.run())
     await watched.until(is_listening)

@@ -153,6 +153,6 @@ def test_missing_file_is_named(tmp_path: Path) -> None:
 
 
 def test_planning_a_fleet_imports_no_http_client():
-    """`remuda gateway FILE` waits for these imports."""
+    """These imports delay the start of `remuda gateway FILE`."""
     code = "import sys, remuda.fleet.plan; print('httpx' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"

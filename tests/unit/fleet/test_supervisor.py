@@ -35,7 +35,7 @@ Observer = Callable[[EngineStatus], None]
 
 
 class DoubleEngine:
-    """Becomes ready (or whatever it is told) and ends when drained."""
+    """Becomes ready, or takes the state in `fate`, and ends when it is drained."""
 
     def __init__(self, status: EngineStatus, observer: Observer, fate: EngineState) -> None:
         self.status = status
@@ -59,7 +59,7 @@ class DoubleEngine:
             self.become(EngineState.STOPPED)
 
     async def drain(self) -> None:
-        if self.fate is EngineState.DRAINING:  # has requests that never end
+        if self.fate is EngineState.DRAINING:  # it has requests that never end
             await asyncio.Event().wait()
         self.left.set()
 
@@ -87,7 +87,7 @@ class DoubleSource:
             try:
                 await self.installing.wait()
             finally:
-                await asyncio.sleep(0.05)  # the installer removes what is half made
+                await asyncio.sleep(0.05)  # the installer removes unfinished files
                 self.cleaned_up = True
         self.fail("prepare", model)
 
@@ -122,7 +122,7 @@ def plan_of(*names: str, replicas: int = 1) -> FleetPlan:
 
 
 class Fleet:
-    """A supervisor under test and what it said."""
+    """A supervisor under test, and its events."""
 
     def __init__(self, plan: FleetPlan, home: Home, source: DoubleSource) -> None:
         self.said: list[events.AnyEvent] = []

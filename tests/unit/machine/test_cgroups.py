@@ -1,4 +1,4 @@
-"""Control groups: the kernel's own where this process may make some, folders of the same form where it may not."""
+"""Control groups: real ones where this process may make them, and folders of the same form."""
 
 import os
 import signal
@@ -135,7 +135,7 @@ def test_groups_that_a_killed_process_left_are_ended_and_removed() -> None:
     assert child is not None
     find_parent()
     until(lambda: not is_alive(child))
-    until(lambda: find_parent() and not left.exists())  # the kernel may need a moment to let an empty group go
+    until(lambda: find_parent() and not left.exists())  # the kernel may refuse for a moment
 
 
 @needs_cgroups

@@ -1,4 +1,4 @@
-"""GPUs, their links and CPU cores, from what programs and the kernel print.
+"""GPUs, their links and CPU cores, read from programs and the kernel.
 
 No machine with GPUs ran these tests: the texts have the form in which `nvidia-smi` prints them on such machines.
 """
@@ -136,7 +136,7 @@ def test_engines_on_a_mesh_of_nvlinks_get_gpus_that_are_all_linked():
 
 @pytest.fixture
 def smi(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A machine with a driver and a program `nvidia-smi` that prints what the files say."""
+    """A machine with a driver, and a program `nvidia-smi` that prints the contents of files."""
     program = tmp_path / "nvidia-smi"
     program.write_text(f'#!/bin/sh\nexec cat "{tmp_path}/$1"\n')
     program.chmod(program.stat().st_mode | stat.S_IXUSR)

@@ -1,4 +1,4 @@
-"""Where things are kept."""
+"""The folders of Remuda."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Locks between processes: one holder at a time, free again when the holder is gone."""
+"""Locks between processes: one holder at a time, and free when the holder has ended."""
 
 import os
 import signal

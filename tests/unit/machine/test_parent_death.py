@@ -1,4 +1,4 @@
-"""A child ends with its parent, also when the parent is gone before the child asks."""
+"""A child ends with its parent, also if the parent ends before the child asks for that."""
 
 import os
 import select

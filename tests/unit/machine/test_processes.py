@@ -1,4 +1,4 @@
-"""What /proc says."""
+"""Processes, read from /proc."""
 
 import asyncio
 import os

@@ -1,4 +1,4 @@
-"""Reading the secret that a file refers to."""
+"""Secrets that a file refers to."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Why an engine died, in words."""
+"""The causes of deaths, from log lines and exit statuses."""
 
 import signal
 

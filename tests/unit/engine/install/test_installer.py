@@ -1,4 +1,4 @@
-"""Environments on disk, built by a stand-in for uv (the real one: tests/engine)."""
+"""Environments on disk, built with a double of uv. tests/engine uses the real one."""
 
 import multiprocessing
 import re

@@ -1,4 +1,4 @@
-"""What is installed, what is still used, and its removal; environments are built by a stand-in for uv."""
+"""The list of environments and their removal. The environments are built with a double of uv."""
 
 import os
 import subprocess
@@ -33,7 +33,7 @@ def current(home):
 
 @pytest.fixture
 def superseded(current):
-    """The same, as a Remuda with another lock file would have named it."""
+    """The same environment under the name that another lock file gives it."""
     older = current.with_name(current.name[:-8] + "0" * 8)
     current.rename(older)
     return older
@@ -96,7 +96,7 @@ def test_removing_an_environment_that_is_a_link_removes_only_the_link(home, curr
 
 def test_an_environment_that_cannot_be_deleted_completely_is_an_error(home, current, monkeypatch):
     (environment,) = list_environments(home)
-    monkeypatch.setattr(installation.shutil, "rmtree", lambda *_, **__: None)  # as with files of another user
+    monkeypatch.setattr(installation.shutil, "rmtree", lambda *_, **__: None)  # as for files of another user
     with pytest.raises(InstallError, match=r"\.removed-.* could not be deleted completely"):
         remove_environment(environment)
     monkeypatch.undo()

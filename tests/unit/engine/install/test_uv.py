@@ -1,4 +1,4 @@
-"""Finding uv, and its failures in words."""
+"""How uv is found, and how its failures are explained."""
 
 import os
 

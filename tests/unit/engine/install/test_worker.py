@@ -1,4 +1,4 @@
-"""The child that installs: what it tells, and that it goes when it is told to."""
+"""The child that installs: its reports, and its end when it is cancelled."""
 
 import asyncio
 import errno
@@ -42,7 +42,7 @@ async def test_a_missing_installer_is_reported(home: Home, monkeypatch: pytest.M
 async def test_a_cancelled_installation_leaves_no_process_and_prints_nothing(
     times: int, home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """The installer hangs; cancelling ends it and the child above it."""
+    """The installer hangs. Cancelling ends it and its parent, the child."""
     hanging = tmp_path / "uv"
     pid_file = tmp_path / "pid"
     hanging.write_text(f"#!{sys.executable}\nimport os, signal\nopen({str(pid_file)!r}, 'w').write(str(os.getpid()))\n"
@@ -83,13 +83,13 @@ def test_a_second_signal_does_not_interrupt_the_cleanup() -> None:
 
 
 def wait_for_pid(path: Path) -> None:
-    """The installer runs; the caller bounds the wait."""
+    """Wait until the installer runs; the caller bounds the wait."""
     while not read_pid(path):
         time.sleep(0.02)
 
 
 def wait_until_gone(pid: int) -> None:
-    """Killed; the kernel may need a moment."""
+    """Wait until the kernel has ended a killed process."""
     deadline_s = time.monotonic() + DEADLINE_S
     while is_running(pid):
         assert time.monotonic() < deadline_s
@@ -110,7 +110,7 @@ def is_running(pid: int) -> bool:
 
 
 def list_leftovers(home: Home) -> list[str]:
-    """Half-made environments."""
+    """Unfinished environments."""
     return [path.name for path in home.engines.iterdir() if not path.name.endswith(".lock")]
 
 

@@ -1,4 +1,4 @@
-"""Who gets which GPU."""
+"""Which GPUs an engine gets."""
 
 import itertools
 import math
@@ -37,7 +37,7 @@ def links(count: int, rate) -> dict[tuple[int, int], int]:
 
 
 def assign(machine: Machine, *models: spec.Model) -> dict[str, str]:
-    """Engine → its GPUs."""
+    """The GPUs of each engine."""
     plan = plan_devices(models, machine)
     return {f"{name}-{replica}": ",".join(devices.gpus) for (name, replica), devices in plan.engines.items()}
 
