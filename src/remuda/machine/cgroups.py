@@ -42,11 +42,15 @@ class ControlGroup:
         return pid in self.list_pids()
 
     def list_pids(self) -> list[int]:
-        """The processes in the group, without zombies."""
-        try:
-            return [int(line) for line in (self.path / "cgroup.procs").read_text(encoding="ascii").split()]
-        except OSError:
-            return []
+        """The processes in the group, without zombies and without those of other pid namespaces."""
+        return [pid for pid in self._read_pids() if pid]
+
+    def has_foreign_processes(self) -> bool:
+        """Whether a process of another pid namespace is in the group: the kernel lists it as 0."""
+        return 0 in self._read_pids()
+
+    def _read_pids(self) -> list[int]:
+        return [int(line) for line in _read(self.path / "cgroup.procs").split()]
 
     def kill(self) -> None:
         """End every process in the group."""
@@ -92,10 +96,10 @@ class GroupParent:
         """End and remove the groups of processes that are gone and could not do it themselves."""
         with contextlib.suppress(OSError):
             for path in self._path.glob(f"{_PREFIX}*.*.*"):
-                owner = _parse_owner(path.name)
-                if owner is not None and not is_alive(owner):
-                    ControlGroup(path).kill()
-                    ControlGroup(path).remove()
+                owner, group = _parse_owner(path.name), ControlGroup(path)
+                if owner is not None and not is_alive(owner) and not group.has_foreign_processes():
+                    group.kill()
+                    group.remove()
 
 
 def find_parent() -> GroupParent | None:

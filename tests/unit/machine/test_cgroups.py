@@ -169,6 +169,14 @@ def test_a_kernel_without_cgroup_kill_has_each_process_killed(tmp_path: Path) ->
         assert process.wait(10) == -signal.SIGKILL
 
 
+def test_processes_of_another_pid_namespace_are_neither_listed_nor_killed(tmp_path: Path) -> None:
+    """The kernel lists them as 0, which `kill` would take for the whole process group of the caller."""
+    left = make_folder(tmp_path / "remuda.4194305.9.engine", cgroup_procs="0\n0\n")
+    assert left.list_pids() == []
+    GroupParent(tmp_path, ProcessId(7, 9)).remove_leftovers()
+    assert sorted(path.name for path in left.path.iterdir()) == ["cgroup.procs"], "cgroup.kill was not written"
+
+
 def test_a_group_that_cannot_be_made_is_none(tmp_path: Path) -> None:
     me = ProcessId(7, 9)
     assert GroupParent(tmp_path / "missing", me).create("engine") is None
