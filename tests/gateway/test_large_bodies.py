@@ -144,6 +144,20 @@ async def test_streams_go_on_while_a_large_batch_is_read(site):
     assert rounds >= 10
 
 
+async def test_a_fast_upload_is_read_a_piece_in_a_turn_of_the_event_loop(site):
+    """Counted in turns: without a pause, everything that the kernel holds is read in one."""
+    wire = await site.open()
+    await wire.send(head_of("/v1/completions", 8 * MEGABYTE))
+    await until(lambda: site.gateway.admission.in_flight == 1)
+    wire.writer.write(b"x" * 4 * MEGABYTE)
+    turns = 0
+    bodies = site.gateway.clients.bodies
+    while bodies.held_bytes < 2 * MEGABYTE:
+        await asyncio.sleep(0)
+        turns += 1
+    assert turns >= 6
+
+
 @pytest.mark.parametrize("padding", [b"", b"x" * 70_000, b"x" * 3_000_000], ids=["small", "large", "very large"])
 async def test_an_alias_in_a_body_of_any_size_is_renamed_and_nothing_else_changes(site, padding):
     site.gateway.apply(Table(models=(route_to(site.engines, aliases=("gpt-4",)),)))
