@@ -310,7 +310,7 @@ async def test_look_at_a_client_does_not_end_an_upload_that_waits_for_a_process_
         wire = await site.open()
         upload = asyncio.create_task(wire.send(PUT % size + b"x" * size))
         link = await only_link(site)
-        await until(lambda: link._reading_paused)
+        await until(lambda: link._sink is not None and link._reading_paused)
         for _ in range(3):
             link.on_deadline(link.deadline_at)
         beside.read.set()
@@ -326,7 +326,7 @@ async def test_upload_that_waits_for_a_process_beside_still_has_an_end(sites, tm
         wire = await site.open()
         upload = asyncio.create_task(wire.send(PUT % size + b"x" * size))
         link = await only_link(site)
-        await until(lambda: link._reading_paused)
+        await until(lambda: link._sink is not None and link._reading_paused)
         assert 500.0 < link._due_at - monotonic() <= 600.0
         link.on_deadline(link._upload_until_at)
         response = await wire.read()

@@ -22,8 +22,10 @@ class Beside:
         self.read.set()
         self.answer = b"HTTP/1.1 201 Created\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n{}"
         self.ended = 0
+        self.writers: list[asyncio.StreamWriter] = []
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.writers.append(writer)
         with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
             self.head = await reader.readuntil(b"\r\n\r\n")
             if b"content-length: " in self.head:
@@ -54,6 +56,9 @@ async def open_beside(sites, tmp_path, **side):
             yield site, beside, table
     finally:
         server.close()
+        for writer in beside.writers:
+            writer.transport.abort()
+        await asyncio.sleep(0)  # transports close in the next turn of the loop
 
 
 @pytest.mark.parametrize("method", [b"GET", b"DELETE", b"POST", b"PUT", b"PATCH"])
@@ -82,7 +87,7 @@ async def test_body_is_passed_on_as_it_comes_and_waits_when_nobody_takes_it(site
         head = b"POST /v1/files HTTP/1.1\r\nhost: localhost\r\ncontent-length: %d\r\n\r\n" % size
         upload = asyncio.create_task(wire.send(head + b"x" * (size - 4) + b"last"))
         (link,) = site.gateway.clients.links
-        await until(lambda: link._reading_paused)
+        await until(lambda: link._sink is not None and link._reading_paused)
         assert site.gateway.clients.bodies.held_bytes == 0
         assert beside.received == 0
         beside.read.set()
