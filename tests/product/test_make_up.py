@@ -122,7 +122,12 @@ class Stranger:
 
     def ask(self, terminal: Terminal, *words: str) -> subprocess.CompletedProcess[str]:
         """Run a command in the network of a terminal's command."""
-        space = ["nsenter", f"--target={terminal.pid}", "--net", *([] if IS_ROOT else ["--user"])]
+        space = [
+            "nsenter",
+            f"--target={terminal.pid}",
+            "--net",
+            *([] if IS_ROOT else ["--user", "--preserve-credentials"]),
+        ]
         return subprocess.run([*space, *words], text=True, capture_output=True, timeout=60, check=False)
 
 
@@ -134,9 +139,23 @@ def installed_engine() -> Path:
 
 def list_sources() -> list[str]:
     """What a clone of this commit would have, and the changes that are not committed: no ignored file."""
+    if not (ROOT / ".git").exists():
+        return list_unpacked_sources()
     command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
     names = subprocess.run(command, cwd=ROOT, text=True, capture_output=True, check=True).stdout.split("\0")
     return [name for name in names if name and (ROOT / name).is_file()]
+
+
+def list_unpacked_sources() -> list[str]:
+    """The same without git, for sources from an archive: every file that .gitignore does not name."""
+    ignored = {".git"} | {line.strip("/") for line in (ROOT / ".gitignore").read_text().splitlines()}
+    return [
+        path.relative_to(ROOT).as_posix()
+        for top in ROOT.iterdir()
+        if top.name not in ignored
+        for path in (top.rglob("*") if top.is_dir() else [top])
+        if path.is_file() and not ignored & set(path.relative_to(ROOT).parts)
+    ]
 
 
 def add_user(home: Path) -> tuple[int, int]:
@@ -165,6 +184,12 @@ def settle(folder: Path, uid: int, gid: int) -> Stranger:
     for path in [folder, *folder.rglob("*")]:
         os.chown(path, uid, gid, follow_symlinks=False)
     return made
+
+
+def test_unpacked_sources_are_those_of_a_clone() -> None:
+    if not (ROOT / ".git").exists():
+        pytest.skip("there is no git repository to compare with")
+    assert sorted(list_unpacked_sources()) == sorted(list_sources())
 
 
 @pytest.fixture(scope="module")
@@ -231,5 +256,5 @@ def test_offline_it_serves_and_ctrl_c_leaves_nothing(
 
         terminal.press(b"\x03")
         assert terminal.wait(GONE_S) == -signal.SIGINT, "make ends by the signal, as a shell expects"
-        assert "stopped: nothing is left running" in terminal.seen
+        assert "stopped: all processes have ended" in terminal.seen
         wait_until_gone(family)
