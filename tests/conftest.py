@@ -12,6 +12,7 @@ from pathlib import Path
 import hypothesis
 import pytest
 from scripts import features
+from tests import groups
 
 # A slow example shows a busy machine, not a fault in the code.
 hypothesis.settings.register_profile(
@@ -30,10 +31,6 @@ resource.setrlimit(resource.RLIMIT_NOFILE, (_most, _most))
 
 SEVERITY = ("passed", "skipped", "failed")
 
-WITHOUT_FLEET = {f"tests/product/test_{name}.py" for name in ("compiled", "lifecycle", "make_up")}
-SLOW = ("tests/product/", "tests/engine/")
-"""Folders whose tests wait for engines."""
-
 
 def pytest_configure(config: pytest.Config) -> None:
     if not hasattr(config, "workerinput"):  # xdist's workers send their reports to the process that started them
@@ -42,8 +39,11 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     check_marks(items)
-    if hasattr(config, "workerinput"):  # fast tests fill the gaps that the slow ones leave at the end
-        items.sort(key=lambda item: not item.nodeid.startswith(SLOW))
+    for item in items:
+        if problem := groups.find_misplaced(item.nodeid, getattr(item, "fixturenames", [])):
+            raise pytest.UsageError(problem)
+    if hasattr(config, "workerinput"):
+        items.sort(key=lambda item: groups.rank_of(item.nodeid))
 
 
 def check_marks(items: list[pytest.Item]) -> None:
@@ -71,21 +71,10 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log):
 
     class ByGroup(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:
-            return group_of(nodeid)
+            return groups.group_of(nodeid)
 
     config.option.loadscopereorder = False
     return ByGroup(config, log)
-
-
-def group_of(nodeid: str) -> str:
-    """The tests that must run in one process, because they share something that takes long to make.
-
-    A file is a group. The files of tests/product share a fleet, but for those whose tests start fleets of their own.
-    """
-    file = nodeid.partition("::")[0]
-    if not file.startswith("tests/product/"):
-        return file
-    return {"tests/product/test_lifecycle.py": nodeid}.get(file, file if file in WITHOUT_FLEET else "the fleet")
 
 
 class Record:

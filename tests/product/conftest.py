@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.conftest import group_of
 from tests.product.driving import READY_S, TWO_ENGINES, Machine
 
 from remuda.engine.install.installer import install_engine
@@ -19,10 +18,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     ours = [item for item in items if Path(__file__).parent in item.path.parents]
     for item in ours:
         item.add_marker(pytest.mark.timeout(600), append=False)
-        if uses_fleet(item) and group_of(item.nodeid) != "the fleet":
-            raise pytest.UsageError(
-                f"{item.nodeid} uses the shared fleet: tests/conftest.py must not list it as one that does not"
-            )
     ours.sort(key=uses_fleet)
     items[:] = [item for item in items if item not in ours] + ours
 

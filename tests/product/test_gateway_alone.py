@@ -26,6 +26,7 @@ kind: Model
 metadata: {{name: coder}}
 spec:
   capabilities: [completion, code, chat]
+  maxTokens: 16
   endpoints: [{{url: "http://{1}", model: remuda-demo}}]
 """
 """One model on each of two engines, which know it by another name."""
@@ -85,20 +86,23 @@ CHAT = {"messages": [{"role": "user", "content": "What is vLLM?"}], "max_tokens"
 COMPLETION = {"prompt": "Once", "max_tokens": 4}
 
 
-@pytest.mark.parametrize(
-    ("path", "body", "headers", "engine"),
-    [
-        pytest.param("chat/completions", {**CHAT, "model": "talker"}, {}, "talker-0", id="name"),
-        pytest.param("chat/completions", {**CHAT, "model": "gpt-4o-mini"}, {}, "talker-0", id="alias"),
-        pytest.param("chat/completions", {**CHAT, "model": "coder"}, {}, "coder-0", id="other name"),
-    ],
-)
 @pytest.mark.req("G1.by-name", level="run", on="vLLM")
-def test_a_request_reaches_the_model_it_names(
-    two_models: str, path: str, body: dict[str, object], headers: dict[str, str], engine: str
-) -> None:
-    answer = httpx.post(f"{two_models}/v1/{path}", json=body, headers=headers, timeout=60, trust_env=False)
+@pytest.mark.parametrize(
+    ("name", "engine"), [("talker", "talker-0"), ("gpt-4o-mini", "talker-0"), ("coder", "coder-0")]
+)
+def test_a_request_reaches_the_model_it_names(two_models: str, name: str, engine: str) -> None:
+    body = {**CHAT, "model": name}
+    answer = httpx.post(f"{two_models}/v1/chat/completions", json=body, timeout=60, trust_env=False)
     assert (answer.status_code, answer.headers["x-remuda-engine"]) == (200, engine), answer.text
+
+
+@pytest.mark.req("G1.by-max-tokens", level="run", on="vLLM")
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
+def test_a_request_for_many_tokens_passes_over_the_model_that_takes_few(two_models: str, stream: bool) -> None:
+    body = {**CHAT, "max_tokens": 17, "stream": stream}
+    for _ in range(4):
+        answer = httpx.post(f"{two_models}/v1/chat/completions", json=body, timeout=60, trust_env=False)
+        assert (answer.status_code, answer.headers["x-remuda-engine"]) == (200, "talker-0"), answer.text
 
 
 @pytest.mark.parametrize(
@@ -122,6 +126,11 @@ def test_when_no_model_fits_those_that_were_considered_are_named(two_models: str
     assert (answer.status_code, answer.json()["error"]["code"]) == (503, "no_fitting_model")
     assert "coder" in answer.json()["error"]["message"]
     assert "talker" in answer.json()["error"]["message"]
+    headers = {"x-remuda-capability": "code"}
+    body = {**CHAT, "max_tokens": 17}
+    answer = httpx.post(f"{two_models}/v1/chat/completions", json=body, headers=headers, trust_env=False)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (503, "no_fitting_model")
+    assert "coder (takes at most 16 tokens)" in answer.json()["error"]["message"]
 
 
 def test_model_without_engines_is_explained(busy_machine: Machine) -> None:

@@ -83,6 +83,21 @@ def test_max_tokens_and_stop_end_the_answer(url: str, greedy: dict[str, Any]) ->
     assert stopped["generated_text"] == greedy["generated_text"].partition(word)[0]
 
 
+@pytest.mark.req("A2.refusals", level="run", on="vLLM")
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"max_tokens": 0}, "max_tokens: must be a whole number, at least 1, not 0"),
+        ({"top_p": 0}, "top_p: must be a number above 0, at most 1, not 0"),
+        ({"temprature": 1}, "temprature: no such field; did you mean temperature?"),
+    ],
+    ids=["max_tokens", "top_p", "misspelt"],
+)
+def test_wrong_values_are_refused_by_name(url: str, fields: dict[str, object], message: str) -> None:
+    answer = post(url, "/generate", {**GREEDY, **fields})
+    assert (answer.status_code, answer.json()["error"]["message"]) == (400, message)
+
+
 @pytest.mark.req("A3.order", "A3.bad-entry", level="run", on="vLLM")
 @pytest.mark.parametrize("wrap", [False, True], ids=["a bare list", "requests"])
 @pytest.mark.req("A3.bare-list", level="run", on="vLLM")

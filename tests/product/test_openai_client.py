@@ -131,6 +131,16 @@ def test_tools_in_a_stream(client: OpenAI) -> None:
     assert calls[0].function.name == "get_weather"
 
 
+@pytest.mark.req("A1.official-responses", level="run", on="vLLM")
+def test_a_response_and_a_streamed_response_give_the_same_text(client: OpenAI) -> None:
+    asked: dict[str, Any] = {"model": MODEL, "input": QUESTION, "temperature": 0, "max_output_tokens": 40}
+    whole = client.responses.create(**asked)
+    stream = client.responses.create(stream=True, **asked)
+    pieces = [event.delta for event in stream if event.type == "response.output_text.delta"]
+    assert "".join(pieces) == whole.output_text != ""
+    assert len(pieces) > 3
+
+
 @pytest.mark.req("A4.pooling-refused", level="run", on="vLLM")
 def test_embeddings_are_refused_clearly(client: OpenAI) -> None:
     with pytest.raises(openai.APIStatusError) as caught:
@@ -180,7 +190,7 @@ def test_streamed_events_are_those_of_the_engine(client: OpenAI, direct: OpenAI)
     assert read(client) == read(direct)
 
 
-@pytest.mark.req("A1.cancellation", level="run", on="vLLM")
+@pytest.mark.req("A1.cancellation", "A1.unbuffered", level="run", on="vLLM")
 def test_cancelled_stream_ends_in_the_engine(client: OpenAI, busy_machine: Machine) -> None:
     stream = client.completions.create(
         model=MODEL, prompt="Once upon a time", max_tokens=1900, stream=True, extra_body={"ignore_eos": True}

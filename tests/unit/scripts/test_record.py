@@ -42,8 +42,8 @@ class Project:
 
     def __init__(self, folder: Path, source: str) -> None:
         self.folder = folder
-        for name in ("tests/conftest.py", "scripts/features.py"):
-            (folder / name).parent.mkdir(parents=True)
+        for name in ("tests/conftest.py", "tests/groups.py", "scripts/features.py"):
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(ROOT / name, folder / name)
         (folder / "tests" / "test_it.py").write_text(source)
         (folder / "pyproject.toml").write_text(PYPROJECT)
