@@ -95,7 +95,7 @@ def read_marker(folder: Path) -> dict[str, Any] | None:
 
 def _write_marker(folder: Path, done: dict[str, Any]) -> None:
     try:
-        replace_file(folder / MARKER, json.dumps(done).encode())
+        replace_file(folder / MARKER, json.dumps(done).encode(), public=True)  # other users may read these weights
     except OSError as error:
         raise WeightsError(f"{folder / MARKER}: {error.strerror}", "check the disk, or set REMUDA_HOME") from error
 

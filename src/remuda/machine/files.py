@@ -8,14 +8,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 
-def replace_file(path: Path, data: bytes, *, durable: bool = True) -> None:
+def replace_file(path: Path, data: bytes, *, durable: bool = True, public: bool = False) -> None:
     """Replace the file at `path`, or create it, so that a reader finds the old or the new content and never a part.
 
-    Only the owner may read the file. With `durable`, the new content survives a power failure as soon as the call
-    returns; that costs a write to disk (fsync), milliseconds to seconds.
+    Only the owner may read the file, unless it is `public`. With `durable`, the new content survives a power failure
+    as soon as the call returns; that costs a write to disk (fsync), milliseconds to seconds.
     """
     aside = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
-    descriptor = os.open(aside, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600)
+    mode = 0o644 if public else 0o600
+    descriptor = os.open(aside, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, mode)
     try:
         with os.fdopen(descriptor, "wb") as file:
             file.write(data)

@@ -9,12 +9,15 @@ from remuda.machine.files import bound_file, open_append, replace_file
 
 
 @pytest.mark.parametrize("durable", [True, False])
-def test_a_file_is_replaced_whole_and_readable_by_its_owner_alone(tmp_path: Path, durable: bool) -> None:
+@pytest.mark.parametrize(("public", "mode"), [(False, 0o600), (True, 0o644)], ids=["private", "public"])
+def test_a_file_is_replaced_whole_and_readable_by_its_owner_or_by_all(
+    tmp_path: Path, durable: bool, public: bool, mode: int
+) -> None:
     path = tmp_path / "file"
     for content in (b"old", b"new"):
-        replace_file(path, content, durable=durable)
+        replace_file(path, content, durable=durable, public=public)
         assert path.read_bytes() == content
-    assert path.stat().st_mode & 0o777 == 0o600
+    assert path.stat().st_mode & 0o777 == mode
     assert [entry.name for entry in tmp_path.iterdir()] == ["file"]
 
 

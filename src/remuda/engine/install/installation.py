@@ -87,7 +87,7 @@ def write_marker(path: Path, version: str, variant: str, size_bytes: int) -> Non
         "size_bytes": size_bytes,
         "entries": sorted(entry.name for entry in site_packages(path, found).iterdir()),
     }
-    replace_file(path / MARKER, json.dumps(content).encode())
+    replace_file(path / MARKER, json.dumps(content).encode(), public=True)  # other users may run this engine
 
 
 def read_installation(path: Path) -> Installation | None:

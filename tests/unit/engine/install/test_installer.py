@@ -58,6 +58,12 @@ def test_the_distribution_vllm_has_a_version_that_names_the_cpu(home):
     assert "Version: 0.32.0+cpu" in metadata.read_text()
 
 
+def test_another_user_can_run_what_one_user_installed(home):
+    """An image is built by root and run by somebody else."""
+    built = install_engine(home, variant="cpu-pypi")
+    assert (built.path / "remuda-engine.json").stat().st_mode & 0o777 == 0o644
+
+
 DAMAGE = {
     "no marker": lambda path: (path / "remuda-engine.json").unlink(),
     "half a marker": lambda path: (path / "remuda-engine.json").write_text('{"version": "0.'),
