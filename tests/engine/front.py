@@ -34,19 +34,25 @@ class Front:
         self.taps = taps
 
     async def ask(
-        self, path: str, body: bytes, content_type: str = "application/json", headers: Mapping[str, str] | None = None
+        self,
+        path: str,
+        body: bytes,
+        content_type: str = "application/json",
+        headers: Mapping[str, str] | None = None,
+        chunk_bytes: int | None = None,
     ) -> tuple[Message, str]:
-        """Send this body; the answer, and the id by which a tap finds the request."""
+        """Send this body, whole or in chunks; the answer, and the id by which a tap finds the request."""
         request_id = f"test-{next(_ids)}"
         lines = [
             f"POST {path} HTTP/1.1",
             f"host: 127.0.0.1:{self.port}",
             f"content-type: {content_type}",
-            f"content-length: {len(body)}",
+            f"content-length: {len(body)}" if chunk_bytes is None else "transfer-encoding: chunked",
             f"x-request-id: {request_id}",
             *(f"{name}: {value}" for name, value in {"connection": "close", **(headers or {})}.items()),
         ]
-        return await self.send("\r\n".join([*lines, "\r\n"]).encode() + body), request_id
+        framed = body if chunk_bytes is None else frame_chunks(body, chunk_bytes)
+        return await self.send("\r\n".join([*lines, "\r\n"]).encode() + framed), request_id
 
     async def send(self, data: bytes) -> Message:
         """Send these bytes; the answer. The request must ask for the connection to be closed."""
@@ -69,6 +75,12 @@ class Front:
         answer, _ = await self.ask(path, json.dumps(fields).encode())
         assert answer.status == 200, answer.body
         return json.loads(answer.body)
+
+
+def frame_chunks(body: bytes, chunk_bytes: int) -> bytes:
+    """The body in the chunked transfer coding, in chunks of this size."""
+    pieces = [body[start : start + chunk_bytes] for start in range(0, len(body), chunk_bytes)]
+    return b"".join(b"%x\r\n%b\r\n" % (len(piece), piece) for piece in [*pieces, b""])
 
 
 @contextlib.asynccontextmanager

@@ -15,7 +15,7 @@ from typing import Final
 
 BOUNDARY: Final = "----part-of-a-test"
 SAMPLE_RATE_HZ: Final = 16_000
-ODD: Final = (",\n  ", "\t:")
+ODD: Final = (" ,\n  ", "\t: ")
 """Separators of JSON that nobody writes."""
 ALIASES: Final = {"small": "little", "guess": "hunch", "embed": "vectors", "judge": "grader", "listen": "ear"}
 """The models that the requests are for, each with the alias that its file gives it."""
@@ -53,36 +53,33 @@ class RouteRequest:
         return json.dumps({**self.fields, "model": model, **stream}, separators=ODD).encode()
 
 
-def render_form(fields: Mapping[str, object]) -> bytes:
-    """A multipart form: one second of a tone, then the fields."""
+def render_form(fields: Mapping[str, object], sound: bytes | None = None) -> bytes:
+    """A multipart form: a sound (one second of a tone unless given), then the fields."""
     mark = f"--{BOUNDARY}\r\n".encode()
     file = b'content-disposition: form-data; name="file"; filename="tone.wav"\r\ncontent-type: audio/wav\r\n\r\n'
-    parts = [mark + file + render_tone(1.0)]
+    parts = [mark + file + (render_tone() if sound is None else sound)]
     for name, value in fields.items():
         text = json.dumps(value) if isinstance(value, bool) else str(value)
         parts.append(mark + f'content-disposition: form-data; name="{name}"\r\n\r\n{text}'.encode())
     return b"\r\n".join([*parts, f"--{BOUNDARY}--\r\n".encode()])
 
 
-def render_tone(duration_s: float) -> bytes:
-    """A WAV file of a tone of 440 Hz."""
-    samples = (
-        round(8000 * math.sin(math.tau * 440 * step / SAMPLE_RATE_HZ))
-        for step in range(int(duration_s * SAMPLE_RATE_HZ))
-    )
+def render_tone(rate_hz: int = SAMPLE_RATE_HZ) -> bytes:
+    """A WAV file: one second of a tone of 440 Hz, in this many samples."""
+    samples = (round(8000 * math.sin(math.tau * 440 * step / rate_hz)) for step in range(rate_hz))
     buffer = io.BytesIO()
     with wave.open(buffer, "wb") as sound:
         sound.setnchannels(1)
         sound.setsampwidth(2)
-        sound.setframerate(SAMPLE_RATE_HZ)
+        sound.setframerate(rate_hz)
         sound.writeframes(b"".join(struct.pack("<h", sample) for sample in samples))
     return buffer.getvalue()
 
 
-QUESTION: Final = {"messages": [{"role": "user", "content": 'What is a caf\u00e9? \U0001f600 "model": "other"'}]}
+QUESTION: Final = {"messages": [{"role": "user", "content": 'What is a café? 😀 "model": "other"'}]}
 GREEDY: Final = {"temperature": 0.0, "max_tokens": 12}
 USAGE: Final = {"stream_options": {"include_usage": True}}
-PAIR: Final = {"query": "Where is the horse?", "documents": ["In the stable.", "It rains.", "A caf\u00e9."]}
+PAIR: Final = {"query": "Where is the horse?", "documents": ["In the stable.", "It rains.", "A café."]}
 SCORE: Final = {"text_1": "Where is the horse?", "text_2": ["In the stable.", "It rains."]}
 SPEECH: Final = {"language": "en", "temperature": 0.0, "max_completion_tokens": 8}
 TEXT: Final = ("choices", "text")
@@ -95,28 +92,28 @@ REQUESTS: Final = (
     RouteRequest(
         "/v1/responses",
         "small",
-        {"input": "What is a caf\u00e9?", "temperature": 0.0, "max_output_tokens": 12},
+        {"input": "What is a café?", "temperature": 0.0, "max_output_tokens": 12},
         ("output", "content", "text"),
     ),
     RouteRequest(
         "/v1/responses",
         "small",
-        {"input": "What is a caf\u00e9?", "temperature": 0.0, "max_output_tokens": 12},
+        {"input": "What is a café?", "temperature": 0.0, "max_output_tokens": 12},
         last_event=b"event: response.",
     ),
     RouteRequest("/v1/messages", "small", {**QUESTION, **GREEDY}, ("content", "text")),
     RouteRequest("/v1/messages", "small", {**QUESTION, **GREEDY}, last_event=b"event: message_stop"),
     RouteRequest("/v1/messages/count_tokens", "small", QUESTION, ("input_tokens",)),
-    RouteRequest("/tokenize", "small", {"prompt": "Once upon a caf\u00e9"}, ("tokens",)),
+    RouteRequest("/tokenize", "small", {"prompt": "Once upon a café"}, ("tokens",)),
     RouteRequest("/detokenize", "small", {"tokens": [40, 41, 42]}, ("prompt",)),
-    RouteRequest("/v1/embeddings", "embed", {"input": ["one caf\u00e9", "two"]}, ("data", "embedding")),
-    RouteRequest("/pooling", "embed", {"input": "one caf\u00e9"}, ("data", "data")),
+    RouteRequest("/v1/embeddings", "embed", {"input": ["one café", "two"]}, ("data", "embedding")),
+    RouteRequest("/pooling", "embed", {"input": "one café"}, ("data", "data")),
     RouteRequest("/score", "judge", SCORE, ("data", "score")),
     RouteRequest("/v1/score", "judge", SCORE, ("data", "score")),
     RouteRequest("/rerank", "judge", PAIR, ("results", "relevance_score")),
     RouteRequest("/v1/rerank", "judge", PAIR, ("results", "relevance_score")),
     RouteRequest("/v2/rerank", "judge", PAIR, ("results", "relevance_score")),
-    RouteRequest("/classify", "judge", {"input": "one caf\u00e9"}, ("data", "probs")),
+    RouteRequest("/classify", "judge", {"input": "one café"}, ("data", "probs")),
     RouteRequest("/v1/audio/transcriptions", "listen", SPEECH, ("text",), form=True),
     RouteRequest("/v1/audio/transcriptions", "listen", SPEECH, last_event=DONE, form=True),
     RouteRequest("/v1/audio/translations", "listen", SPEECH, ("text",), form=True),

@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterator
 
 import pytest
-from tests.engine.route_requests import ALIASES, REQUESTS, RouteRequest
+from tests.engine.route_requests import ALIASES, ODD, REQUESTS, RouteRequest
 from tests.engine.tap import Message
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -87,8 +87,66 @@ async def test_a_request_by_an_alias_differs_in_nothing_but_the_models_name(fron
     assert_answered(request_, answer)
 
 
+def pick(path: str, *, stream: bool = False) -> RouteRequest:
+    """The request of the table to this route."""
+    return next(request for request in REQUESTS if request.path == path and bool(request.last_event) == stream)
+
+
+@pytest.mark.req("A1.bytes", level="run", on="vLLM")
+@pytest.mark.parametrize(
+    "request_", [pick("/v1/chat/completions"), pick("/v1/audio/transcriptions")], ids=["JSON", "form"]
+)
+async def test_a_body_that_comes_in_chunks_reaches_the_engine_whole(front, request_):
+    body = request_.body(request_.model)
+    answer, seen = await front.ask_through(
+        request_.model, request_.path, body, content_type=request_.content_type, chunk_bytes=37
+    )
+    assert seen.request.body == body
+    assert seen.request.header("content-length") == str(len(body))
+    assert_answered(request_, answer)
+
+
+async def test_a_large_body_by_an_alias_differs_in_nothing_but_the_models_name(front):
+    prompt = json.dumps("It rains on the stable of the café. 😀\n" * 8000)
+    body = '{"prompt": %s, "add_special_tokens": false, "model":"%s"}'
+    answer, seen = await front.ask_through("small", "/tokenize", (body % (prompt, "little")).encode())
+    assert seen.request.body == (body % (prompt, "small")).encode()
+    assert answer.body == seen.answer.body
+    assert json.loads(answer.body)["count"] > 8000
+
+
+REFUSED = {
+    "a value out of range": ("small", "/v1/chat/completions", {"messages": [], "temperature": -1}),
+    "a prompt that is too long": ("small", "/v1/completions", {"prompt": "word " * 4000, "max_tokens": 1}),
+    "a field that is missing": ("judge", "/rerank", {"query": "Where?"}),
+    "a text that is too long": ("embed", "/v1/embeddings", {"input": "word " * 400}),
+}
+
+
+@pytest.mark.req("A1.bytes", level="run", on="vLLM")
+@pytest.mark.parametrize(("model", "path", "fields"), REFUSED.values(), ids=REFUSED)
+async def test_the_engines_own_refusal_reaches_the_client_byte_for_byte(front, model, path, fields):
+    answer, seen = await front.ask_through(model, path, json.dumps({"model": model, **fields}).encode())
+    assert (answer.status, answer.body) == (400, seen.answer.body)
+    assert json.loads(answer.body)["error"]["message"]
+    assert answer.header("x-remuda-hop") == "engine"
+
+
+@pytest.mark.req("A1.bytes", level="run", on="vLLM")
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/completions"])
+async def test_usage_that_only_the_gateway_asks_for_is_all_that_changes_and_is_cut_out_again(front, path):
+    fields = {name: value for name, value in pick(path).fields.items() if name != "stream_options"}
+    body = json.dumps({"model": "small", **fields, "stream": True}, separators=ODD).encode()
+    answer, seen = await front.ask_through("small", path, body)
+    assert seen.request.body.replace(b'"stream_options":{"include_usage":true},', b"", 1) == body
+    assert len(seen.request.body) > len(body)
+    usages = [event for event in seen.answer.events if b'"choices":[]' in event]
+    assert [json.loads(event.removeprefix(b"data: "))["usage"]["completion_tokens"] for event in usages] == [12]
+    assert answer.events == [event for event in seen.answer.events if event not in usages]
+
+
 HEADER_CASES = [
-    next(request for request in REQUESTS if request.path == path and bool(request.last_event) == streamed)
+    pick(path, stream=streamed)
     for path, streamed in (
         ("/v1/chat/completions", False),
         ("/v1/chat/completions", True),

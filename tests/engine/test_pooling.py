@@ -9,7 +9,7 @@ import math
 import struct
 
 import pytest
-from tests.engine.route_requests import PAIR, REQUESTS, SCORE
+from tests.engine.route_requests import BOUNDARY, PAIR, REQUESTS, SCORE, render_form, render_tone
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 TEXTS = ["one café", "two", "one café"]
@@ -87,6 +87,22 @@ async def test_a_streamed_transcription_adds_up_to_the_whole_one(front):
     events = [json.loads(event.removeprefix(b"data: ")) for event in answer.events[:-1]]
     assert "".join(event["choices"][0]["delta"].get("content", "") for event in events) == text
     assert text
+
+
+async def test_a_sound_of_another_sample_rate_is_heard(front):
+    body = render_form({"model": "listen", "language": "en", "max_completion_tokens": 8}, render_tone(44_100))
+    answer, _ = await front.ask("/v1/audio/transcriptions", body, f"multipart/form-data; boundary={BOUNDARY}")
+    assert answer.status == 200, answer.body
+    assert json.loads(answer.body)["usage"] == {"type": "duration", "seconds": 1}
+
+
+async def test_what_is_no_sound_is_refused_in_the_engines_words(front):
+    body = render_form({"model": "listen"}, b"this is no sound")
+    answer, seen = await front.ask_through(
+        "listen", "/v1/audio/transcriptions", body, content_type=f"multipart/form-data; boundary={BOUNDARY}"
+    )
+    assert (answer.status, answer.body) == (400, seen.answer.body)
+    assert json.loads(answer.body)["error"]["message"]
 
 
 @pytest.mark.req("G1.by-capability", level="run", on="vLLM")
