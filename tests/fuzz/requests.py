@@ -64,6 +64,8 @@ class Llhttp(Oracle):
         self._pairs: Pairs = []
 
     def feed(self, data: bytes) -> None:
+        if self.refused:
+            return
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade:

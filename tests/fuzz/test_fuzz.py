@@ -89,7 +89,7 @@ def bodies_of_interim_answers(monkeypatch):
 
 
 def kept_after_anything(monkeypatch):
-    monkeypatch.setattr(connection.Upstream, "_ends_with_answer", lambda self, data: True)
+    monkeypatch.setattr(connection, "ends_with_answer", lambda data, chunked, payload: True)
     monkeypatch.setattr(connection.Upstream, "_poisoned", property(lambda self: False, lambda self, value: None))
 
 

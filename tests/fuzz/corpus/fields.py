@@ -7,6 +7,7 @@ FIELDS: dict[str, bytes] = {
     "a prompt of token ids": b'{"model":"m","prompt":[1,2,3]}',
     "prompts of token ids": b'{"model":"m","prompt":[[1,2],[3]],"best_of":2}',
     "no model": b'{"prompt":"hi","max_tokens":5}',
+    "a bound beyond the precision of floats": b'{"prompt":"hi","max_tokens":99999999999999999}',
     "an empty model": b'{"model":"","prompt":"hi"}',
     "a model that is null": b'{"model":null,"prompt":"hi","max_completion_tokens":7}',
     "usage": b'{"model":"m","prompt":"x","stream":true,"stream_options":{"include_usage":true,"x":1}}',

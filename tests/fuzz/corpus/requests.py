@@ -31,6 +31,9 @@ REQUESTS: dict[str, bytes] = {
     "an upgrade": post(
         b"connection: Upgrade, HTTP2-Settings\r\nupgrade: h2c\r\nhttp2-settings: A\r\ncontent-length: 2\r\n", b"{}"
     ),
+    "an upgrade whose body looks like requests": post(
+        b"connection: Upgrade\r\nupgrade: h2c\r\ncontent-length: 56\r\n", b"GET /x HTTP/1.1\r\nhost: x\r\n\r\n" * 2
+    ),
     "expects to continue": post(b"expect: 100-continue\r\ncontent-length: 2\r\n", b"{}"),
     "many headers": post(
         b"authorization: Bearer sk-1\r\nx-api-key: sk-2\r\nx-request-id: 1\r\norigin: http://x\r\n"

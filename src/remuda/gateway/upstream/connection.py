@@ -16,7 +16,14 @@ import httptools
 
 from remuda.gateway.deadlines import NEVER
 from remuda.gateway.head_memo import HeadMemo
-from remuda.gateway.upstream.head import NO_HEAD, AnswerHead, BadAnswer, check_interim_head, read_answer_head
+from remuda.gateway.upstream.head import (
+    NO_HEAD,
+    AnswerHead,
+    BadAnswer,
+    check_interim_head,
+    ends_with_answer,
+    read_answer_head,
+)
 from remuda.gateway.upstream.taker import AttemptFailed, Taker
 from remuda.gateway.waiting import Signal
 from remuda.policy.retry import Phase
@@ -33,7 +40,6 @@ _SPLIT_BYTES: Final = 16 * 1024
 """Larger bodies are written in a second write, so that they need not be copied behind their head."""
 
 _HEAD_END: Final = b"\r\n\r\n"
-_LAST_CHUNK: Final = b"0\r\n\r\n"
 _MALFORMED: Final = "what it sent is not HTTP"
 
 
@@ -217,22 +223,9 @@ class Upstream:
             self._poisoned = True  # what stands behind its answer is not HTTP, or another answer
         if self._between_chunks and not data.endswith(b"\r\n"):
             self._between_chunks = False  # part of the next size line is here
-        if self.complete and not self._ends_with_answer(data):
+        if self.complete and not ends_with_answer(data, self.head.chunked, self._parts):
             self._poisoned = True
         self._hand_on(len(data))
-
-    def _ends_with_answer(self, data: bytes) -> bool:
-        """Whether nothing stands behind the answer that has just been completed. False where that is hard to tell.
-
-        The parser reports everything but empty lines, which it skips.
-        """
-        if self.head.chunked:
-            return data.endswith(_LAST_CHUNK)
-        if not data.endswith((b"\r", b"\n")):
-            return True
-        size = sum(map(len, self._parts))
-        head_end = data.find(_HEAD_END)
-        return size == len(data) or (head_end >= 0 and head_end + len(_HEAD_END) + size == len(data))
 
     def _hand_on(self, received: int) -> None:
         """Give away what one read of so many bytes has brought."""

@@ -1,4 +1,4 @@
-"""The head of an engine's answer: whether it is for the client, which of its lines go on, what it says about the body.
+"""The head of an engine's answer: whether it is for the client, which of its lines go on, what it says of the body.
 
 Pure: header pairs in, a value out. Does not know connections, requests or clients.
 """
@@ -29,6 +29,8 @@ _OURS: Final = (b"x-remuda-", b"access-control-")
 """Beginnings of names that only the gateway may say to its clients."""
 _PLAIN_CONNECTION: Final = frozenset({b"keep-alive", b"close"})
 _BODILESS: Final = frozenset({204, 304})
+_HEAD_END: Final = b"\r\n\r\n"
+_LAST_CHUNK: Final = b"0\r\n\r\n"
 _HEAD_BYTES: Final = 64 * 1024
 _FAULTS: Final = {
     401: "it answered 401, so the API key that the gateway has for it is missing or wrong",
@@ -117,8 +119,23 @@ def read_answer_head(
         return AnswerHead(status, block, None, bodiless=True)
     if to_head:
         return AnswerHead(status, block, length, bodiless=True)
-    streams = said.get(_TYPE, b"")[:17].lower() == b"text/event-stream"
+    streams = said.get(_TYPE, b"").partition(b";")[0].strip(b" \t").lower() == b"text/event-stream"
     return AnswerHead(status, block, length, chunked=chunked, streams=streams)
+
+
+def ends_with_answer(data: bytes, chunked: bool, payload: list[bytes]) -> bool:
+    """Whether nothing stands behind the answer that the last read `data` has completed. False where it is hard to tell.
+
+    `payload` is the part of the body that was not taken yet, `data`'s included. The parser itself reports everything
+    behind an answer but empty lines, which it skips.
+    """
+    if chunked:
+        return data.endswith(_LAST_CHUNK)
+    if not data.endswith((b"\r", b"\n")):
+        return True
+    size = sum(map(len, payload))
+    head_end = data.find(_HEAD_END)
+    return size == len(data) or (head_end >= 0 and head_end + len(_HEAD_END) + size == len(data))
 
 
 def check_interim_head(headers: list[tuple[bytes, bytes]]) -> None:
