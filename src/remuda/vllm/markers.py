@@ -1,4 +1,4 @@
-"""How vLLM says that it failed: marks that tell its own endings from a real answer.
+"""How vLLM says that it failed: marks that tell its own endings from an answer.
 
 A dying or draining engine ends streams politely: with an `abort` finish reason, or with an error event inside a 200
 answer, followed by `[DONE]`. None of that is a completed answer. Pure functions on bytes: nothing is decoded. Observed
@@ -18,6 +18,7 @@ _ABORT_SPACED: Final = b'"finish_reason": "abort"'
 _CANCELLED: Final = b'"status":"cancelled"'
 """The same on /v1/responses."""
 
+_DATA: Final = b"data: "
 IN_BAND_ERROR: Final = b'data: {"error"'
 """Begins an event inside a 200 stream when the core died."""
 ERROR_EVENTS: Final = (IN_BAND_ERROR, b"event: error\n", b"event: error\r\n", b"event: response.failed\n")
@@ -27,7 +28,15 @@ _PREAMBLE: Final = re.compile(
     rb"(?:(?::[^\n]*\n+)|(?:event: response\.(?:created|in_progress)\r?\ndata: [^\n]*\n\r?\n))*"
 )
 """Comments, and the events that /v1/responses sends before the engine has begun to work."""
-_HALF_PREAMBLE: Final = (b":", b"event: response.created", b"event: response.in_progress")
+_PREAMBLE_STARTS: Final = (
+    b":",
+    b"event: response.created\n",
+    b"event: response.created\r\n",
+    b"event: response.in_progress\n",
+    b"event: response.in_progress\r\n",
+)
+_UNDECIDED: Final = (*ERROR_EVENTS, *_PREAMBLE_STARTS)
+"""What a first event may still become while only its first bytes are here."""
 
 _DRAINING: Final = b"cannot schedule new futures after shutdown"
 """Body of the 500 that a draining engine answers to new requests."""
@@ -44,20 +53,23 @@ def is_error_event(data: bytes) -> bool:
     return data.startswith(ERROR_EVENTS)
 
 
+def begins_at_once(data: bytes) -> bool:
+    """Whether a stream begins with an ordinary event of OpenAI's dialect, as nearly every stream does."""
+    start = data[: len(IN_BAND_ERROR)]
+    return start.startswith(_DATA) and not IN_BAND_ERROR.startswith(start)
+
+
 def find_answer_start(data: bytes) -> int:
     """Where a stream's answer begins, behind the events that vLLM sends before it has worked on the request.
 
-    -1 while it has not begun: all of `data` is preamble, or may be once more bytes arrive.
+    -1 while it has not begun: all of `data` is preamble, or may be preamble or an error once more bytes arrive.
     """
     match = _PREAMBLE.match(data)
     assert match is not None
     start = match.end()
     rest = data[start:]
-    if not rest:
+    if rest.startswith(_PREAMBLE_STARTS) or any(mark.startswith(rest) and mark != rest for mark in _UNDECIDED):
         return -1
-    for mark in _HALF_PREAMBLE:
-        if rest.startswith(mark) or mark.startswith(rest):
-            return -1
     return start
 
 

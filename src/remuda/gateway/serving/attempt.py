@@ -1,6 +1,6 @@
-"""One request sent to one engine: owns its share of the engine's load, and its connection, until it is closed, once.
+"""One request sent to one engine. It owns a share of the engine's load, and a connection, until it is closed, once.
 
-Does not know whether another attempt follows.
+The module does not know whether another attempt follows.
 """
 
 from time import monotonic
@@ -13,7 +13,6 @@ from remuda.gateway.upstream.taker import AttemptFailed
 from remuda.policy.retry import Phase
 from remuda.vllm import markers
 
-_DATA: Final = b"data: "
 _PREAMBLE_BYTES: Final = 4 << 20
 """Events that come before an answer are held back up to here: /v1/responses repeats the whole request in them."""
 
@@ -67,16 +66,17 @@ class Attempt(AttemptRecord):
 
     async def _wait_for_work(self, upstream: Upstream) -> None:
         """A stream begins when the engine has worked on the request: until then another engine can still take it."""
-        first = upstream.peek()
-        if first.startswith(_DATA) and not first.startswith(markers.IN_BAND_ERROR):
-            return  # nearly every stream
+        if markers.begins_at_once(upstream.peek()):
+            return
         while True:
             first = upstream.peek()
             start = markers.find_answer_start(first)
-            if start >= 0 or upstream.complete or len(first) > _PREAMBLE_BYTES:
+            if start >= 0 or len(first) > _PREAMBLE_BYTES:
                 break
+            if upstream.complete:
+                raise AttemptFailed(Phase.SENT, "it ended the stream before it had begun to answer")
             await upstream.wait_for_more()
-        if markers.is_error_event(first[max(start, 0) :]):
+        if start >= 0 and markers.is_error_event(first[start:]):
             raise AttemptFailed(Phase.SENT, "it failed while it worked on the request")
 
     def _begin_answer(self, upstream: Upstream) -> None:
