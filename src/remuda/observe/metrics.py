@@ -60,7 +60,7 @@ Snapshot = Mapping[Metric, Mapping[Labels, float | HistogramCounts]]
 """All values of one moment. An `info` metric has the value 1."""
 
 LABELS: Mapping[str, str] = {
-    "model": "Name of the model in its file; `unknown` when a request named none that is served.",
+    "model": "Name of the model in its file; `unknown` for a name that is not served, `several` for a mixed batch.",
     "route": "Name of the route (`chat`, `completions`, `embeddings`, …); `unknown` outside the allow-list.",
     "outcome": "How the request ended: one of the outcomes in the errors reference.",
     "endpoint": "The engine's id (`qwen-0`); never its address.",

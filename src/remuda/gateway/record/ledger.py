@@ -78,7 +78,8 @@ class Ledger:
 
     def close_entry(self, entry: Record) -> None:
         """One entry of a batch has ended: its tokens count for its own model."""
-        self._models[entry.model_name].count_tokens(entry)
+        if entry.prompt_tokens >= 0:
+            self._models[entry.model_name].count_tokens(entry)
 
     def count_retry(self, model: str, phase: Phase) -> None:
         self._retries[model, phase] += 1

@@ -3,7 +3,12 @@
 Metrics, the access log and the outcome are made from it when the request ends. Nobody decides anything by it.
 """
 
+from typing import Final
+
 from remuda.observe.metrics import UNKNOWN
+
+SEVERAL: Final = "several"
+"""The model of a batch whose entries were answered by more than one."""
 
 
 class AttemptRecord:
@@ -58,4 +63,6 @@ class Record:
             self.generated_tokens = max(self.generated_tokens, 0) + max(entry.generated_tokens, 0)
         self.tries += entry.tries
         self.attempt = entry.attempt or self.attempt
-        self.model_name = entry.model_name
+        if entry.model_name != UNKNOWN:  # refused entries have none
+            same = self.model_name in (UNKNOWN, entry.model_name)
+            self.model_name = entry.model_name if same else SEVERAL
