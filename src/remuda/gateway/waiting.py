@@ -10,7 +10,8 @@ and sets a signal. Does not know requests.
 
 import asyncio
 from collections import deque
-from collections.abc import Coroutine, Generator
+from collections.abc import Callable, Coroutine, Generator
+from functools import partial
 from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
@@ -134,22 +135,26 @@ async def _copy(signal: "Signal[T]", future: "asyncio.Future[T]") -> None:
 class Turns:
     """Lets long work go on a slice at a time: one slice in one turn of the event loop, whoever it is for.
 
-    Requests take turns, so however many large bodies arrive at once, other work waits for one slice at most.
+    Whoever has more to do queues again, so however much there is to do, other work waits for one slice at most.
     """
 
     def __init__(self) -> None:
-        self._waiting: deque[Signal[None]] = deque()
+        self._queue: deque[Callable[[], object]] = deque()
 
     def next(self) -> Signal[None]:
         """Set when it is the caller's turn. Everything else that is ready runs before."""
         signal: Signal[None] = Signal()
-        self._waiting.append(signal)
-        if len(self._waiting) == 1:
-            asyncio.get_running_loop().call_soon(self._give)
+        self.call(partial(signal.set, None))
         return signal
 
-    def _give(self) -> None:
-        signal = self._waiting.popleft()
-        if self._waiting:
+    def call(self, work: Callable[[], object]) -> None:
+        """Call `work` when it is its turn."""
+        self._queue.append(work)
+        if len(self._queue) == 1:
             asyncio.get_running_loop().call_soon(self._give)
-        signal.set(None)
+
+    def _give(self) -> None:
+        work = self._queue.popleft()
+        if self._queue:
+            asyncio.get_running_loop().call_soon(self._give)
+        work()

@@ -12,6 +12,7 @@ from remuda.gateway.http.body_budget import BodyBudget
 from remuda.gateway.http.exchange import Handler, Link
 from remuda.gateway.http.head import HeadLimits
 from remuda.gateway.settings import GatewaySettings
+from remuda.gateway.waiting import Turns
 
 _PROBE_CONNECTIONS: Final = 64
 """Connections taken beyond the limit, for probes."""
@@ -35,6 +36,8 @@ class Clients:
         self.handler = handler
         self.head_limits = HeadLimits(settings.limits.header_bytes, settings.header_count, settings.url_bytes)
         self.bodies = BodyBudget(settings.bodies_bytes, settings.client_bodies_bytes)
+        self.turns = Turns()
+        """Of connections with a fast upload: one of them is read in one turn of the event loop."""
         self.links: set[Link] = set()
         self.draining = False
         self.opened = 0

@@ -272,7 +272,7 @@ class Connection(Link):
         self._turn_bytes += len(data)
         if self._turn_bytes > _TURN_BYTES and self._sink is None and not self._reading_paused:
             self._pause_reading()
-            asyncio.get_running_loop().call_soon(self._begin_turn)
+            self._clients.turns.call(self._begin_turn)
         if len(data) > _SLICE_BYTES and isinstance(self._reader, ChunkedBody):
             self._unfed = data[_SLICE_BYTES:]
             asyncio.get_running_loop().call_soon(self._feed_next_slice)
