@@ -60,6 +60,15 @@ class GatewayStartError(FleetError):
     """The gateway said why it cannot listen; another start would give the same reason."""
 
 
+class _Event(msgspec.Struct, frozen=True):
+    """A line of the gateway."""
+
+    event: str
+    port: int = 0
+    message: str = "unknown"
+    hint: str = ""
+
+
 class HeartbeatMonitor:
     """Notices that a process no longer sends heartbeats.
 
@@ -242,11 +251,15 @@ class GatewaySupervisor:
         try:
             async with asyncio.timeout(START_TIMEOUT_S) as limit:
                 async for line in _lines(reader):
-                    self._take_event(msgspec.json.decode(line))
+                    self._take_event(msgspec.json.decode(line, type=_Event))
                     if self.status.state is not GatewayState.STARTING:
                         limit.reschedule(None)
         except TimeoutError:
             self._problem = f"the gateway did not listen within {START_TIMEOUT_S:g} s"
+            self._hint = f"its log: {self._log_path}"
+            self._kill_process()
+        except ValueError as error:
+            self._problem = f"the gateway sent a line that is no event: {error}"
             self._hint = f"its log: {self._log_path}"
             self._kill_process()
 
@@ -262,19 +275,18 @@ class GatewaySupervisor:
             self._set_state(GatewayState.DRAINING, self._problem)
         self._kill_process()
 
-    def _take_event(self, message: dict[str, Any]) -> None:
-        match message.get("event"):
+    def _take_event(self, event: _Event) -> None:
+        match event.event:
             case "alive":
                 self._heartbeats.beat()
             case "listening":
-                self._port = int(message["port"])
+                self._port = event.port
                 self._settings = {**self._settings, "listen": {**self._settings["listen"], "port": self._port}}
                 self._listened.set()
                 if not self._stopping.is_set():
                     self._set_state(GatewayState.LISTENING, self._last_end and f"started again: {self._last_end}")
             case "problem":
-                self._problem = str(message.get("message", "unknown"))
-                self._hint = str(message.get("hint", ""))
+                self._problem, self._hint = event.message, event.hint
             case _:
                 pass
 

@@ -1,8 +1,8 @@
 """A double of the gateway process: it speaks the control protocol and answers every chat with one word.
 
 It appends the lines it receives to the file named in SAID. MODE makes it misbehave: it `refuses` to start, `dies`,
-`hangs` instead of ending, or is `silent` (it listens and sends no heartbeats). Except with `hangs`, it ends with its
-supervisor.
+`babbles` (its first line is no event), `hangs` instead of ending, or is `silent` (it sends no heartbeats). Except with
+`hangs`, it ends with its supervisor.
 """
 
 import contextlib
@@ -62,6 +62,9 @@ def main() -> None:
         sys.exit(1)
     if MODE == "dies":
         sys.exit(3)
+    if MODE == "babbles":
+        channel.sendall(b'["no event"]\n')
+        threading.Event().wait()
     server = http.server.ThreadingHTTPServer((settings["listen"]["host"], settings["listen"]["port"]), Answer)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     say({"event": "listening", "port": server.server_address[1]})

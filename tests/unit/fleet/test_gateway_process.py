@@ -96,7 +96,11 @@ async def test_a_killed_gateway_comes_back_on_the_same_port_with_the_last_table(
 
 @pytest.mark.parametrize(
     ("mode", "message"),
-    [("refuses", "cannot read the certificate: /nowhere"), ("dies", "ended with status 3; its log: {log}")],
+    [
+        ("refuses", "cannot read the certificate: /nowhere"),
+        ("dies", "ended with status 3; its log: {log}"),
+        ("babbles", "the gateway sent a line that is no event: Expected `object`, got `array`"),
+    ],
 )
 async def test_a_gateway_that_never_listened_says_why(
     tmp_path: Path, said: Path, monkeypatch: pytest.MonkeyPatch, mode: str, message: str
