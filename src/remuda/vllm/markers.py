@@ -13,6 +13,7 @@ from typing import Final
 
 ABORT: Final = b'"finish_reason":"abort"'
 """In the last event of a stream, or in a whole answer, of an engine that was told to stop."""
+_ABORT_WORD: Final = b"abort"
 _ABORT_SPACED: Final = b'"finish_reason": "abort"'
 """The same from servers that write JSON with spaces."""
 _CANCELLED: Final = b'"status":"cancelled"'
@@ -75,10 +76,15 @@ def find_answer_start(data: bytes) -> int:
 
 def is_interrupted(ending: bytes, streams: bool) -> bool:
     """Whether an answer that ends like this was stopped by its engine. `ending`: its last events, or all of it."""
-    if ending.find(ABORT) >= 0:
-        return True
-    if not streams:
-        return ending.find(_ABORT_SPACED) >= 0
+    if ending.find(_ABORT_WORD) >= 0:  # both spellings at once; hardly any answer has the word
+        if ending.find(ABORT) >= 0:
+            return True
+        if not streams:
+            return ending.find(_ABORT_SPACED) >= 0
+    return streams and _has_error(ending)
+
+
+def _has_error(ending: bytes) -> bool:
     return any(ending.find(mark) >= 0 for mark in ERROR_EVENTS) or ending.find(_CANCELLED) >= 0
 
 

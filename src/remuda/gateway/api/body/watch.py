@@ -83,8 +83,14 @@ def _compile_skip(names: Collection[bytes]) -> "re.Pattern[bytes]":
 
 
 def may_have_media(body: bytes, has_source: bool) -> bool:
-    """Whether a body may have a media part. Most have none, and this search costs half a microsecond per kilobyte."""
-    if _MARK.search(body) is not None or (has_source and body.find(b'"source"') >= 0):
+    """Whether a body may have a media part. Most have none.
+
+    To find a single byte costs a fiftieth of a regular expression, so the expression sees only what may match.
+    """
+    first = body.find(b"_")
+    if first >= 0 and _MARK.search(body, first) is not None:
+        return True
+    if has_source and body.find(b'"source"') >= 0:
         return True
     return body.find(b"\\") >= 0 and _LETTER_ESCAPE.search(body) is not None
 
