@@ -134,8 +134,8 @@ async def test_a_killed_core_is_a_crash_although_vllm_exits_with_status_0(victim
     old = victim.status
     os.kill(core_of(old), signal.SIGKILL)
     said = await until_replaced(victim, old)
-    assert said[0].state is EngineState.BACKOFF
-    assert said[0].reason.startswith("it exited by itself (its core is gone)")
+    assert "it exited by itself (its core is gone)" in said[0].reason
+    assert victim.status.restarts == old.restarts + 1
 
 
 async def test_a_killed_api_process_takes_its_core_sockets_and_semaphores_with_it(victim):
