@@ -103,7 +103,8 @@ async def open_site(
     finally:
         for wire in site.wires:
             wire.writer.transport.abort()
-        await gateway.drain(0.5)
+        gateway.hurry.set()
+        await gateway.drain()
         for double in doubles:
             await double.stop()
 

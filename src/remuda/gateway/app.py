@@ -72,6 +72,8 @@ class Gateway:
         )
         self.identifier.keys_wanted = settings.auth.mode == "keys"
         self._keys: list[KeyRecord] = []
+        self.hurry = asyncio.Event()
+        """Set by somebody who does not want to wait until requests have finished."""
         forwarder = Forwarder(settings, self.directory, self.ledger)
         self._sides = Sides(settings)
         turns = Turns()
@@ -127,7 +129,7 @@ class Gateway:
         return port
 
     async def drain(self, timeout_s: float | None = None) -> bool:
-        """Stop in steps; True when no request had to be cut.
+        """Stop in steps; True when no connection had to be cut. `hurry` ends the first and the third step at once.
 
         1. Say so: /ready answers 503, and connections close after their answers. For `lame_duck_s` everything is still
            served, because load balancers take a while to notice.
@@ -137,21 +139,19 @@ class Gateway:
         """
         clients = self.clients
         clients.draining = True
-        if self._settings.timeouts.lame_duck_s:
-            await asyncio.sleep(self._settings.timeouts.lame_duck_s)
+        lame_duck_s = self._settings.timeouts.lame_duck_s
+        if lame_duck_s:
+            await _wait_for_any(lame_duck_s, self.hurry)
         self.admission.closed = True
         self._listener.close()
         empty = asyncio.Event()
         clients.on_empty = empty.set
         for link in list(clients.links):
             link.drain()
-        limit_s = self._settings.timeouts.drain_s if timeout_s is None else timeout_s
-        clean = True
         if clients.links:
-            try:
-                await asyncio.wait_for(empty.wait(), limit_s)
-            except TimeoutError:
-                clean = False
+            limit_s = self._settings.timeouts.drain_s if timeout_s is None else timeout_s
+            await _wait_for_any(limit_s, self.hurry, empty)
+        clean = not clients.links
         for link in list(clients.links):
             link.cut()
         await self._close()
@@ -171,6 +171,14 @@ class Gateway:
             yield engine.pool.connections
         for pool in self._sides.pools():
             yield pool.connections
+
+
+async def _wait_for_any(limit_s: float, *events: asyncio.Event) -> None:
+    """Wait until one of the events has happened, at most for `limit_s`."""
+    waits = [asyncio.ensure_future(event.wait()) for event in events]
+    await asyncio.wait(waits, timeout=limit_s, return_when=asyncio.FIRST_COMPLETED)
+    for wait in waits:
+        wait.cancel()
 
 
 class Observer(Protocol):
@@ -202,7 +210,7 @@ def open_log(settings: GatewaySettings) -> LogWriter:
 
 
 def run(settings: GatewaySettings, source: TableSource, observer: Observer | None = None) -> None:
-    """Serve until SIGTERM, SIGINT or the end of the source; then drain."""
+    """Serve until SIGTERM, SIGINT or the end of the source; then drain. A second signal ends the drain at once."""
     import uvloop
 
     writer = open_log(settings)
@@ -218,9 +226,13 @@ async def run_gateway(gateway: Gateway, settings: GatewaySettings, source: Table
     """The same inside a loop, with a gateway that is built and not started."""
     raise_file_limit(settings.limits.connections)
     stop = asyncio.Event()
+
+    def take_signal() -> None:
+        (gateway.hurry if stop.is_set() else stop).set()
+
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
+        loop.add_signal_handler(number, take_signal)
     follower = asyncio.create_task(follow(gateway, source))
     stopped = asyncio.create_task(stop.wait())
     try:
@@ -236,10 +248,10 @@ async def run_gateway(gateway: Gateway, settings: GatewaySettings, source: Table
         gc.collect()
         gc.freeze()
         await asyncio.wait({stopped, follower}, return_when=asyncio.FIRST_COMPLETED)
+        observer.drained(await gateway.drain())  # the table is still followed, for requests are still served
     finally:
         follower.cancel()
         stopped.cancel()
-    observer.drained(await gateway.drain())
 
 
 async def follow(gateway: Gateway, source: TableSource) -> None:
@@ -253,9 +265,9 @@ async def follow(gateway: Gateway, source: TableSource) -> None:
             async for change in source.watch():
                 _apply(gateway, change)
                 pause_s = _FIRST_PAUSE_S
-        except GatewayError:
-            raise
-        except Exception:  # noqa: BLE001 - a follower that ends would leave the keys of that moment in force for ever
+        except Exception as error:  # a follower that ended would leave the keys of that moment in force for ever
+            if isinstance(error, GatewayError) and not gateway.directory.loaded:
+                raise
             _log.exception("following the table failed; it stays as it is, and is followed again in %g s", pause_s)
             await asyncio.sleep(pause_s)
             pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)
