@@ -298,7 +298,7 @@ async def test_media_address_spelt_with_escapes_is_refused(site):
     assert (await site.ask(post("/v1/chat/completions", body))).status == 400
 
 
-@pytest.mark.req("A1.client-fields", level="double")
+@pytest.mark.req("G3.operator-fields", level="double")
 async def test_operator_may_allow_and_deny_fields(sites):
     async with sites(client_fields={"allow": ("priority",), "deny": ("logit_bias",)}) as site:
         assert (await site.ask(complete(priority=-5))).status == 200
