@@ -49,6 +49,7 @@ CASES: dict[str, tuple[spec.Model, Target]] = {
         make_model("long", maxModelLen=131072, kvCacheDtype="fp8", blockSize=32, chunkedPrefill=True, dtype="bfloat16"),
         GPU,
     ),
+    "whole-prompts": (make_model("whole", maxModelLen=16384, chunkedPrefill=False, maxNumBatchedTokens=16384), GPU),
     "h100-fp8": (
         make_model(
             "fp8",
