@@ -33,6 +33,10 @@ _RECENT: Final = 4
 """Reads kept until the end: what an engine says of its end, and the usage, stand there and are looked for once."""
 _NO_CHOICES: Final = b'"choices":[]'
 """In the event that states the usage of a stream of OpenAI's API. Inside a JSON string its quotes would be escaped."""
+_FINISHED: Final = b'"finish_reason":"'
+_ENDING_BYTES: Final = 160
+"""The mark _FINISHED stands within this distance of the end of a read whose last event finishes a choice."""
+_FINGERPRINT: Final = re.compile(rb'"system_fingerprint":"[^"\\]*"')
 _FAILED_HOP: Final = b"x-remuda-hop: engine\r\n"
 _LAST_CHUNK: Final = b"0\r\n\r\n"
 
@@ -128,6 +132,8 @@ class Relay(Taker):
     """Send an event only when the next one is here, so that the last one can be judged before the client has it."""
     held = b""
     """The event that is held back."""
+    finishing = b""
+    """With `cut_usage`, an event that finishes a choice waits for the next one: the usage may name a fingerprint."""
 
     def __init__(self, exchange: Exchange, record: Record, upstream: Upstream, dialect: Dialect) -> None:
         self.exchange = exchange
@@ -186,9 +192,34 @@ class Relay(Taker):
         self.tail = payload[end:]
         return payload[:end]
 
-    def _cut_usage(self, events: bytes) -> bytes:
-        """These events without the one that states the usage, which is noted. It has no choices, and nothing else."""
+    def _may_end(self, events: bytes) -> bool:
+        """Whether a choice finishes at the end of these events, or the usage is among them or expected."""
+        return (
+            bool(self.finishing)
+            or events.find(_NO_CHOICES) >= 0
+            or events.find(_FINISHED, max(len(events) - _ENDING_BYTES, 0)) >= 0
+        )
+
+    def _settle_usage(self, events: bytes) -> bytes:
+        """These events without the one that states the usage. An event that finishes a choice waits for the next."""
+        events = self.finishing + events
+        self.finishing = b""
         at = events.find(_NO_CHOICES)
+        if at >= 0:
+            return self._cut_usage(events, at)
+        last = events.rfind(b"\n\n", 0, len(events) - 2) + 2
+        last = 0 if last < 2 else last
+        if events.find(_FINISHED, last) < 0:
+            return events
+        self.finishing = events[last:]
+        return events[:last]
+
+    def _cut_usage(self, events: bytes, at: int) -> bytes:
+        """These events without the one around `at`, which has no choices and states the usage, which is noted.
+
+        vLLM writes its fingerprint into the last event of a stream. The event before the usage gets it here, as it does
+        from vLLM when nobody asks for the usage.
+        """
         start = events.rfind(b"\n\n", 0, at)
         start = 0 if start < 0 else start + 2
         end = events.find(b"\n\n", at)
@@ -197,7 +228,10 @@ class Relay(Taker):
         if usage is None:
             return events
         self.record.prompt_tokens, self.record.generated_tokens = usage
-        return events[:start] + events[end:]
+        before, fingerprint = events[:start], _FINGERPRINT.search(events, start, end)
+        if fingerprint is not None and before.endswith(b"}\n\n"):
+            before = before[:-3] + b"," + fingerprint[0] + b"}\n\n"
+        return before + events[end:]
 
     def _hold_last(self, events: bytes) -> bytes:
         """Everything but the last of these events, which takes the place of the one that was held back before."""
@@ -209,7 +243,8 @@ class Relay(Taker):
 
     def _release(self) -> None:
         """Send what was held back: the answer has ended well."""
-        held, self.held = self.held, b""
+        held = self.held + self.finishing
+        self.held = self.finishing = b""
         if held:
             self.write(self._count(held))
 
@@ -225,8 +260,8 @@ class Relay(Taker):
         if self.streams:
             if self.tail or payload[-2:] != b"\n\n":
                 payload = self._cut_event(payload)
-            if self.cut_usage and payload.find(_NO_CHOICES) >= 0:
-                payload = self._cut_usage(payload)
+            if self.cut_usage and self._may_end(payload):
+                payload = self._settle_usage(payload)
             if self.hold_last:
                 payload = self._hold_last(payload)
         return self._count(payload)
@@ -244,7 +279,7 @@ class Relay(Taker):
 
     def take_chunk(self, chunk: bytes, start: int) -> None:
         """Byte for byte what `take` would make of it, without framing it anew."""
-        if self.tail or self.hold_last or (self.cut_usage and chunk.find(_NO_CHOICES) >= 0):
+        if self.tail or self.hold_last or (self.cut_usage and self._may_end(chunk)):
             self.take(chunk[start:-2])
             return
         self.events += chunk.count(b"\n\n", start)
@@ -263,7 +298,7 @@ class Relay(Taker):
     def broken(self, detail: str) -> None:
         """A stream says so in its last event, if its length is open; anything else is cut short."""
         self.trouble = detail
-        if not markers.is_interrupted(self.held, self.streams):
+        if not markers.is_interrupted(self.held + self.finishing, self.streams):
             self._release()
         exchange = self.exchange
         if self.streams and (self.chunked or self.open_ended):
