@@ -130,11 +130,11 @@ class Bench:
             return
         command = contestant.command(place)
         cores = self.cores.all if contestant.all_cores else {self.cores.router}
-        began_s = time.monotonic()
+        began_at = time.monotonic()
         with running(start_server(contestant.name, command, cores, place.folder)) as server:
             with _watching_rss(server.rss_mib, START_POLL_S) as rss_seen_mib:
                 wait_ready(server, lambda: is_ready(contestant, place, server), contestant.ready_s)
-                ready_s = time.monotonic() - began_s
+                ready_s = time.monotonic() - began_at
                 rss_seen_mib.append(server.rss_mib())
             yield Running(contestant, place, server, ready_s, max(rss_seen_mib))
 

@@ -57,7 +57,7 @@ async def test_refused_before_the_body_is_read(site):
 @pytest.mark.req("G3.expiry", level="double")
 async def test_expired_and_disabled_keys_are_refused(site):
     record = KeyRecord(hash_key(KEY), "blue", "k1")
-    with_keys(site, replace(record, expires_s=time.time() - 1))
+    with_keys(site, replace(record, expires_at=time.time() - 1))
     assert (await site.ask(complete(headers=bearer(KEY)))).error["code"] == "expired_api_key"
     with_keys(site, replace(record, disabled=True))
     assert (await site.ask(complete(headers=bearer(KEY)))).status == 403
@@ -74,7 +74,7 @@ async def test_revoked_key_is_refused_on_a_kept_connection_at_once(site):
 @pytest.mark.req("G3.expiry", level="double")
 async def test_expiry_is_honoured_on_a_kept_connection(site):
     site.gateway.identifier.reuse_s = 0.0
-    with_keys(site, KeyRecord(hash_key(KEY), "blue", "k1", expires_s=time.time() + 3600))
+    with_keys(site, KeyRecord(hash_key(KEY), "blue", "k1", expires_at=time.time() + 3600))
     wire = await site.open()
     assert (await wire.ask(complete(headers=bearer(KEY)))).status == 200
     an_hour_later_s = time.time() + 3601

@@ -30,12 +30,12 @@ async def test_beats_do_not_pile_up_for_a_parent_that_does_not_read():
     with parent:
         while not (unsent := writer.transport.get_write_buffer_size()):
             control.tell(event="something", text="x" * 10_000)
-        beating = asyncio.create_task(control.beat(every_s=0))
+        heartbeats = asyncio.create_task(control.send_heartbeats(every_s=0))
         for _ in range(100):
             await asyncio.sleep(0)
-        assert not beating.done()
+        assert not heartbeats.done()
         assert writer.transport.get_write_buffer_size() == unsent
-        beating.cancel()
+        heartbeats.cancel()
         await control.close()
 
 

@@ -120,7 +120,7 @@ async def test_slowed_guess_on_messages_has_the_shape_of_that_route(site):
     ("record", "headers", "status"),
     [
         pytest.param(ACME, b"", 401, id="missing"),
-        pytest.param(replace(ACME, expires_s=1.0), bearer(KEY), 401, id="expired"),
+        pytest.param(replace(ACME, expires_at=1.0), bearer(KEY), 401, id="expired"),
         pytest.param(replace(ACME, disabled=True), bearer(KEY), 403, id="disabled"),
     ],
 )

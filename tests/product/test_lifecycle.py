@@ -93,11 +93,11 @@ def test_a_start_says_what_it_waits_for_and_ctrl_c_ends_it(machine: Machine, ter
 def test_detached_life(machine: Machine) -> None:
     """A fleet in the background: what it answers, refuses and survives, how it stops, and what kill -9 leaves."""
     was_idle = os.getloadavg()[0] < (os.cpu_count() or 1)
-    began_s = time.monotonic()
+    began_at = time.monotonic()
     up = machine.run("up", "-d", "--port", "0", str(LAPTOP))
     assert up.status == 0, up.err
     if was_idle:
-        assert time.monotonic() - began_s < SECOND_START_S, "the engine is installed: ready in under 30 s"
+        assert time.monotonic() - began_at < SECOND_START_S, "the engine is installed: ready in under 30 s"
     assert "print(answer.choices[0].message.content)" in up.out
     assert "remuda down" in up.err
 

@@ -278,3 +278,18 @@ def test_each_contract_is_broken_by_an_import_that_it_forbids(tmp_path: Path):
     done = subprocess.run(command, cwd=tmp_path, env=env, text=True, capture_output=True, check=False)
     assert done.returncode == 1
     assert re.findall(r"^(.+) BROKEN", done.stdout, re.MULTILINE) == list(read_contracts())
+
+
+INSTANT_NAMED_AS_DURATION = re.compile(
+    r"\b(?:now|since|until|deadline|started|began|created|expires|heard|checked|measured)_s\b|_at_s\b"
+)
+
+
+def test_a_moment_is_never_named_like_a_duration():
+    """`_s` is a duration and `_at` a moment: a time-out was once compared with the clock because both ended in `_s`."""
+    found = {
+        f"{path.relative_to(ROOT)}: {name}"
+        for path in sorted(SOURCES.rglob("*.py"))
+        for name in INSTANT_NAMED_AS_DURATION.findall(path.read_text())
+    }
+    assert found == set()

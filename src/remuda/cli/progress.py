@@ -33,20 +33,20 @@ class Line:
     """One step and when it was printed last."""
 
     step: events.Step
-    began_s: float = field(default_factory=time.monotonic)
+    began_at: float = field(default_factory=time.monotonic)
     told_s: float = float("-inf")
     told: str = ""
 
     @property
     def elapsed_s(self) -> float:
-        return time.monotonic() - self.began_s
+        return time.monotonic() - self.began_at
 
 
 class View:
     """Shows events in the order in which they arrive."""
 
     def __init__(self) -> None:
-        self._began_s = time.monotonic()
+        self._began_at = time.monotonic()
         self._live = LiveSteps() if output.is_terminal(sys.stderr) else PlainSteps()
 
     def show(self, event: events.AnyEvent) -> None:
@@ -74,7 +74,7 @@ class View:
                 _print(_describe_answer(event))
             case events.Ready():
                 self._live.close()
-                _print(render_ready(event, time.monotonic() - self._began_s))
+                _print(render_ready(event, time.monotonic() - self._began_at))
             case events.Stopping():
                 self._live.print_line(f"\nstopping ({event.reason}): running requests finish first; Ctrl-C aborts them")
             case events.Stopped():
@@ -88,7 +88,7 @@ class PlainSteps:
     """Prints a line for each change of a step, with the seconds since the start."""
 
     def __init__(self) -> None:
-        self._began_s = time.monotonic()
+        self._began_at = time.monotonic()
         self._lines: dict[str, Line] = {}
 
     def update(self, step: events.Step) -> None:
@@ -106,7 +106,7 @@ class PlainSteps:
 
     def print_line(self, text: str) -> None:
         """Print one line on standard error."""
-        _note(f"[{time.monotonic() - self._began_s:6.1f} s] {text.lstrip()}")
+        _note(f"[{time.monotonic() - self._began_at:6.1f} s] {text.lstrip()}")
 
     def close(self) -> None:
         """Do nothing: plain lines leave no state in the terminal."""

@@ -37,7 +37,7 @@ scratch."""
 
 @dataclass(frozen=True, slots=True)
 class EnginePlan:
-    """One replica of one model."""
+    """Everything that is needed to start one replica of a model: command, environment, port, paths."""
 
     model: str
     replica: int
@@ -118,7 +118,7 @@ def plan_engine(model: spec.Model, place: Place, installation: Installation, hom
 
 
 def wants_gpu(model: spec.Model) -> bool | None:
-    """What the file says about the device: True a GPU, False the CPU, None the device of the machine."""
+    """Whether the file asks for a GPU (True) or for the CPU (False). None: the file leaves it to the machine."""
     gpu = model.spec.hardware.gpu
     return None if gpu == "auto" else gpu != "none"
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class BackoffSettings:
-    """The wait grows with each death in a row, and is the first one again after a good run."""
+    """The waits between restarts. A wait grows with each death in a row; a good run resets it to `first_s`."""
 
     first_s: float = 1.0
     """After the first death. An engine needs seconds to start anyway, so a shorter wait gains nothing."""

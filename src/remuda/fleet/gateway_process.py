@@ -1,9 +1,9 @@
-"""The gateway process: started, given tables, restarted when it dies or falls silent, drained.
+"""Starts the gateway process, sends it tables, restarts it when it dies or sends no heartbeat, and drains it.
 
-Parent and gateway talk over a socket pair, in JSON lines. Down go {"settings": …} once, {"table": …} on each change and
-{"figures": …} at an interval; up come {"event": "listening" | "alive" | "drained" | "problem", …}. When the parent
-closes the socket or dies, the gateway reads the end of file, drains and exits. The module knows nothing of engines, and
-not what a table contains.
+Both processes write JSON lines to a socket pair. This one sends {"settings": …} once, {"table": …} on each change,
+{"waiting": …} when only the words about starting engines have changed, and {"figures": …} at an interval. The gateway
+sends {"event": "listening" | "alive" | "drained" | "problem", …}. When this process closes the socket or dies, the
+gateway reads the end of file, drains and exits. The module does not know engines, nor what a table contains.
 """
 
 import asyncio
@@ -94,7 +94,7 @@ class HeartbeatMonitor:
         """The shortest silence that is noticed."""
         return self._check_s * self._silent_checks
 
-    def beat(self) -> None:
+    def send_heartbeats(self) -> None:
         """A heartbeat came."""
         self._heard = True
 
@@ -278,7 +278,7 @@ class GatewaySupervisor:
     def _take_event(self, event: _Event) -> None:
         match event.event:
             case "alive":
-                self._heartbeats.beat()
+                self._heartbeats.send_heartbeats()
             case "listening":
                 self._port = event.port
                 self._settings = {**self._settings, "listen": {**self._settings["listen"], "port": self._port}}

@@ -38,7 +38,9 @@ class Auth:
 
     mode: Literal["auto", "keys", "open"] = "auto"
     """`keys` requires an API key of a Tenant. `open` requires no key. `auto` requires keys as soon as there is a
-    Tenant; without one, the gateway needs no key and listens only on loopback."""
+    Tenant; without one, the gateway needs no key and listens only on loopback. Without keys, `auto` refuses
+    requests whose Host is not this machine; `open` takes any Host, so behind no proxy a web page can reach it by
+    DNS rebinding."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,7 +27,7 @@ from remuda.gateway.table import Table, Waiting
 from remuda.observe.figures import FigureBoard, Figures
 
 _LINE_BYTES = 64 * 1024 * 1024
-_BEAT_S = 1.0
+_HEARTBEAT_S = 1.0
 _LEAVE_S = 1.0
 """How long the last events may take to reach the supervisor. A supervisor that is stopped never reads them."""
 
@@ -71,7 +71,7 @@ class ControlSocket:
         if not self._writer.is_closing():
             self._writer.write(msgspec.json.encode(event) + b"\n")
 
-    async def beat(self, every_s: float = _BEAT_S) -> None:
+    async def send_heartbeats(self, every_s: float = _HEARTBEAT_S) -> None:
         """Send the heartbeat until cancelled. While the supervisor does not read, none is added: old ones say
         nothing."""
         while True:
@@ -99,7 +99,7 @@ class ControlSocket:
 async def _serve(fd: int) -> int:
     reader, writer = await asyncio.open_connection(sock=socket.socket(fileno=fd), limit=_LINE_BYTES)
     control = ControlSocket(reader, writer)
-    beating = asyncio.create_task(control.beat())
+    heartbeats = asyncio.create_task(control.send_heartbeats())
     log_writer: LogWriter | None = None
     try:
         message = await control.read()
@@ -119,7 +119,7 @@ async def _serve(fd: int) -> int:
         control.tell(event="problem", message=text, hint=hint)
         return 1
     finally:
-        beating.cancel()
+        heartbeats.cancel()
         await control.close()
         if log_writer is not None:
             await asyncio.to_thread(log_writer.close)

@@ -54,7 +54,7 @@ class ModelRoute(msgspec.Struct, frozen=True, omit_defaults=True):
     endpoints: tuple[Endpoint, ...] = ()
     waiting: str = ""
     """Why there is no engine yet, in words: said in the 503 and on /ready/{model}."""
-    created_s: int = 0
+    created_at: int = 0
     """Unix time for /v1/models."""
 
 
@@ -68,7 +68,7 @@ class KeyRecord(msgspec.Struct, frozen=True, omit_defaults=True):
     """Which of the tenant's keys it is. Logs show it, so that the use of a rotated key can be seen."""
     models: tuple[str, ...] = ()
     """Models it may use; empty = all."""
-    expires_s: float | None = None
+    expires_at: float | None = None
     """Unix time."""
     disabled: bool = False
 
@@ -187,7 +187,7 @@ def _records_of(tenant: "spec.Tenant") -> list[KeyRecord]:
             tenant=tenant.name,
             name=key.name,
             models=tuple(tenant.spec.models),
-            expires_s=None if key.expires is None else key.expires.timestamp(),
+            expires_at=None if key.expires is None else key.expires.timestamp(),
             disabled=tenant.spec.disabled,
         )
         for key in tenant.spec.keys

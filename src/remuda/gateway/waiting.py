@@ -142,7 +142,7 @@ class Turns:
         self._queue: deque[Callable[[], object]] = deque()
 
     def next(self) -> Signal[None]:
-        """Set when it is the caller's turn. Everything else that is ready runs before."""
+        """A signal that is set when the caller may run its next slice. All other ready callbacks run first."""
         signal: Signal[None] = Signal()
         self.call(partial(signal.set, None))
         return signal

@@ -93,7 +93,7 @@ class GroupParent:
         return group
 
     def remove_leftovers(self) -> None:
-        """End and remove the groups of processes that are gone and could not do it themselves."""
+        """Kill the processes in control groups whose owner has died, and remove these groups."""
         with contextlib.suppress(OSError):
             for path in self._path.glob(f"{_PREFIX}*.*.*"):
                 owner, group = _parse_owner(path.name), ControlGroup(path)

@@ -36,16 +36,16 @@ class FigureBoard:
 
     def __init__(self) -> None:
         self._figures = Figures({}, 0.0)
-        self._until_s = float("-inf")
+        self._until_at = float("-inf")
 
-    def take(self, figures: Figures, now_s: float) -> None:
+    def take(self, figures: Figures, now_at: float) -> None:
         """Replace the package."""
         self._figures = figures
-        self._until_s = now_s + figures.lasting_s
+        self._until_at = now_at + figures.lasting_s
 
-    def read(self, now_s: float) -> Series:
+    def read(self, now_at: float) -> Series:
         """The values of the last package; none once it has expired."""
-        if now_s > self._until_s:
+        if now_at > self._until_at:
             return {}
         found = ((_SHOWN.get(name), series) for name, series in self._figures.series.items())
         return {

@@ -49,7 +49,8 @@ def _check_lookup(chosen: Speculative) -> Iterator[Problem]:
 
 
 def check_adapters(facts: ModelFacts) -> Iterator[Problem]:
-    """Find limits for adapters where there are no adapters, and adapters of the demo model on another model."""
+    """Report limits for adapters of a model without adapters, and demo adapters on another model than the demo
+    model."""
     engine = facts.engine
     for attribute, field in (("max_adapters", "maxAdapters"), ("max_adapter_rank", "maxAdapterRank")):
         if engine.has(attribute) and not engine.adapters:

@@ -59,14 +59,14 @@ class HealthSettings:
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """One endpoint's health. `since_s` = when it entered `state`; `until_s` = when an ejection is over; `successes` =
+    """One endpoint's health. `since_at` = when it entered `state`; `until_at` = when an ejection is over; `successes` =
     good probes since then."""
 
     state: State
-    since_s: float
+    since_at: float
     failures: int = 0
     ejections: int = 0
-    until_s: float = 0.0
+    until_at: float = 0.0
     successes: int = 0
 
 
@@ -82,7 +82,7 @@ _GOOD = frozenset({Event.OK, Event.PROBE_OK})
 
 
 def next_health(
-    health: Health, event: Event, now_s: float, settings: HealthSettings, *, certain: bool = True
+    health: Health, event: Event, now_at: float, settings: HealthSettings, *, certain: bool = True
 ) -> Health:
     """The health after `event`. Returns the same object when nothing changes, which is the hot path.
 
@@ -90,56 +90,56 @@ def next_health(
                becomes SUSPECT and no more: one client's bad requests never eject it.
     """
     if event in _GOOD:
-        return _after_good(health, event, now_s, settings)
+        return _after_good(health, event, now_at, settings)
     if health.state is State.EJECTED:
         return health  # the rest of its requests fail too; that is one fault, not many
     if not certain:
         if health.state is State.HEALTHY:
-            return replace(health, state=State.SUSPECT, since_s=now_s)
+            return replace(health, state=State.SUSPECT, since_at=now_at)
         return health
     failures = health.failures + 1
     if health.state is State.PROBING or failures >= settings.eject_after:
-        return _eject(health, now_s, settings)
-    since_s = health.since_s if health.state is State.SUSPECT else now_s
-    return replace(health, state=State.SUSPECT, since_s=since_s, failures=failures)
+        return _eject(health, now_at, settings)
+    since_at = health.since_at if health.state is State.SUSPECT else now_at
+    return replace(health, state=State.SUSPECT, since_at=since_at, failures=failures)
 
 
-def _after_good(health: Health, event: Event, now_s: float, settings: HealthSettings) -> Health:
+def _after_good(health: Health, event: Event, now_at: float, settings: HealthSettings) -> Health:
     real = event is Event.OK
     if health.state is State.HEALTHY:
         if not real or (not health.failures and not health.ejections):
             return health
-        forgiven = now_s - health.since_s >= settings.forget_after_s
+        forgiven = now_at - health.since_at >= settings.forget_after_s
         ejections = 0 if forgiven else health.ejections
         if not health.failures and ejections == health.ejections:
             return health
         return replace(health, failures=0, ejections=ejections)
     if health.state is State.EJECTED:
         # A late answer, or one picked in panic: a reason to probe now, not a proof.
-        return replace(health, until_s=now_s) if real and now_s < health.until_s else health
+        return replace(health, until_at=now_at) if real and now_at < health.until_at else health
     if health.state is State.PROBING and not real and health.successes + 1 < settings.return_after:
         return replace(health, successes=health.successes + 1)
     failures = 0 if real else health.failures
-    return replace(health, state=State.HEALTHY, since_s=now_s, failures=failures, until_s=0.0, successes=0)
+    return replace(health, state=State.HEALTHY, since_at=now_at, failures=failures, until_at=0.0, successes=0)
 
 
-def _eject(health: Health, now_s: float, settings: HealthSettings) -> Health:
+def _eject(health: Health, now_at: float, settings: HealthSettings) -> Health:
     doublings = min(health.ejections, 30)
     length_s = min(settings.first_ejection_s * 2.0**doublings, settings.longest_ejection_s)
-    return Health(State.EJECTED, now_s, max(settings.eject_after - 1, 0), health.ejections + 1, now_s + length_s)
+    return Health(State.EJECTED, now_at, max(settings.eject_after - 1, 0), health.ejections + 1, now_at + length_s)
 
 
-def begin_probe(health: Health, now_s: float) -> Health:
+def begin_probe(health: Health, now_at: float) -> Health:
     """EJECTED becomes PROBING once its time is up; everything else stays as it is."""
-    if health.state is State.EJECTED and now_s >= health.until_s:
-        return replace(health, state=State.PROBING, since_s=now_s)
+    if health.state is State.EJECTED and now_at >= health.until_at:
+        return replace(health, state=State.PROBING, since_at=now_at)
     return health
 
 
-def wants_probe(health: Health, now_s: float) -> bool:
+def wants_probe(health: Health, now_at: float) -> bool:
     """Whether a probe should be sent now rather than at the next interval."""
     if health.state is State.EJECTED:
-        return now_s >= health.until_s
+        return now_at >= health.until_at
     return health.state in {State.SUSPECT, State.PROBING}
 
 

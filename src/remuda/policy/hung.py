@@ -24,7 +24,7 @@ from itertools import pairwise
 class Sample:
     """What was seen of an engine at one moment."""
 
-    now_s: float
+    now_at: float
     running: int
     waiting: int
     tokens_total: int
@@ -111,7 +111,7 @@ def _last_progress(samples: Sequence[Sample]) -> int:
 
 
 def _counted_s(stall: Sequence[Sample], limits: HungLimits) -> float:
-    gaps = (later.now_s - earlier.now_s for earlier, later in pairwise(stall))
+    gaps = (later.now_at - earlier.now_at for earlier, later in pairwise(stall))
     return sum(min(gap, limits.longest_gap_s) for gap in gaps)
 
 
@@ -123,12 +123,12 @@ def _is_standing_still(stall: Sequence[Sample], limits: HungLimits) -> bool:
     newest = stall[-1]
     counted_s = 0.0
     for earlier, later in pairwise(reversed(stall)):
-        counted_s += min(earlier.now_s - later.now_s, limits.longest_gap_s)
+        counted_s += min(earlier.now_at - later.now_at, limits.longest_gap_s)
         if counted_s >= limits.frozen_s:
             if newest.core_cpu_s is None or later.core_cpu_s is None:
                 return False
             used_s = newest.core_cpu_s - later.core_cpu_s
-            return used_s < limits.idle_cpu_share * (newest.now_s - later.now_s)
+            return used_s < limits.idle_cpu_share * (newest.now_at - later.now_at)
     return False
 
 

@@ -22,25 +22,25 @@ class Phase(enum.IntEnum):
 class RetryBudget:
     """A token bucket: each request adds `ratio`, time adds `per_s`, a retry takes one; never more than `most`."""
 
-    __slots__ = ("_at_s", "_most", "_per_s", "_ratio", "_tokens")
+    __slots__ = ("_at", "_most", "_per_s", "_ratio", "_tokens")
 
-    def __init__(self, ratio: float, per_s: float, most: float, now_s: float) -> None:
+    def __init__(self, ratio: float, per_s: float, most: float, now_at: float) -> None:
         self._ratio = ratio
         self._per_s = per_s
         self._most = most
         self._tokens = most
-        self._at_s = now_s
+        self._at = now_at
 
     def count_request(self) -> None:
         """A request begins its first attempt."""
         tokens = self._tokens + self._ratio
         self._tokens = min(self._most, tokens)
 
-    def take(self, now_s: float) -> bool:
+    def take(self, now_at: float) -> bool:
         """Pay for one retry; False when the budget is spent. A clock that goes backwards adds nothing."""
-        if now_s > self._at_s:
-            self._tokens = min(self._most, self._tokens + (now_s - self._at_s) * self._per_s)
-            self._at_s = now_s
+        if now_at > self._at:
+            self._tokens = min(self._most, self._tokens + (now_at - self._at) * self._per_s)
+            self._at = now_at
         if self._tokens < 1.0:
             return False
         self._tokens -= 1.0

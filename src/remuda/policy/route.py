@@ -198,7 +198,7 @@ LONGEST_UNMEASURED_S = 10.0
 
 
 def relax_speeds(loads: Sequence[EndpointLoad], unmeasured_s: Sequence[float]) -> list[int]:
-    """Let engines that were not measured for long drift towards the middle speed of all; the indices that did.
+    """Move the speed of engines that were not measured for long towards the median speed; the indices of these engines.
 
     unmeasured_s    seconds since each was measured, or was last relaxed
     """

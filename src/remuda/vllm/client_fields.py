@@ -211,7 +211,8 @@ SOURCE_ROUTES: Final = frozenset({"messages", "count_tokens"})
 """Names of the routes where `source` has that meaning."""
 
 EMBEDS: Final = frozenset({"prompt_embeds", "image_embeds", "audio_embeds", "video_embeds"})
-"""Content parts of raw tensors: a `type` by this name, or a key by this name."""
+"""Names of content parts that hold raw tensors. A part is one of these if its `type`, or one of its keys, has such a
+name."""
 
 UUID_KEY: Final = "uuid"
 
@@ -220,9 +221,6 @@ MEDIA_KEYS: Final = ADDRESS_KEYS | EMBEDS | {"image_pil", "input_audio"}
 
 MEDIA_URLS: Final = "media_urls"
 """The name under which an operator allows addresses in media parts."""
-
-INLINE: Final = "data:"
-"""Every address that does not begin like this is fetched."""
 
 URL_REASON: Final = "the engine would fetch this address from inside the operator's network"
 URL_HINT: Final = "send the media inline as a data: URL"

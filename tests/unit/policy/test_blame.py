@@ -63,7 +63,7 @@ def test_uncertain_blame_makes_suspect_and_never_ejects(fault):
 
 @pytest.mark.parametrize("state", [State.PROBING, State.EJECTED])
 def test_uncertain_blame_changes_no_engine_that_is_trusted_less(state):
-    health = Health(state, 5.0, failures=2, ejections=1, until_s=9.0)
+    health = Health(state, 5.0, failures=2, ejections=1, until_at=9.0)
     assert next_health(health, Event.BROKEN, 6.0, SETTINGS, certain=False) is health
 
 

@@ -16,19 +16,19 @@ from remuda.policy.health import (
 SETTINGS = HealthSettings(
     eject_after=3, return_after=2, first_ejection_s=1.0, longest_ejection_s=8.0, forget_after_s=300.0
 )
-HEALTHY = Health(State.HEALTHY, since_s=0.0)
+HEALTHY = Health(State.HEALTHY, since_at=0.0)
 FAULTS = [Event.PROBE_FAILED, Event.CONNECT_FAILED, Event.ENGINE_ERROR, Event.TIMED_OUT, Event.BROKEN]
 
 
-def after(health: Health, *events: Event, now_s: float = 10.0) -> Health:
+def after(health: Health, *events: Event, now_at: float = 10.0) -> Health:
     for event in events:
-        health = next_health(health, event, now_s, SETTINGS)
+        health = next_health(health, event, now_at, SETTINGS)
     return health
 
 
-def eject(health: Health = HEALTHY, now_s: float = 10.0) -> Health:
+def eject(health: Health = HEALTHY, now_at: float = 10.0) -> Health:
     while health.state is not State.EJECTED:
-        health = next_health(health, Event.CONNECT_FAILED, now_s, SETTINGS)
+        health = next_health(health, Event.CONNECT_FAILED, now_at, SETTINGS)
     return health
 
 
@@ -53,22 +53,22 @@ def test_good_probes_between_faults_do_not_forgive_them():
 
 
 def test_ejections_double_up_to_the_longest():
-    lengths, health, now_s = [], HEALTHY, 0.0
+    lengths, health, now_at = [], HEALTHY, 0.0
     for _ in range(6):
-        health = eject(health, now_s)
-        lengths.append(health.until_s - now_s)
-        now_s = health.until_s
-        health = begin_probe(health, now_s)
+        health = eject(health, now_at)
+        lengths.append(health.until_at - now_at)
+        now_at = health.until_at
+        health = begin_probe(health, now_at)
     assert lengths == [1.0, 2.0, 4.0, 8.0, 8.0, 8.0]
 
 
 def test_a_thousand_ejections_do_not_overflow():
     many = Health(State.PROBING, 0.0, ejections=100_000)
-    assert next_health(many, Event.BROKEN, 5.0, SETTINGS).until_s == 13.0
+    assert next_health(many, Event.BROKEN, 5.0, SETTINGS).until_at == 13.0
 
 
 def test_an_ejected_endpoint_is_probed_when_its_time_is_up_and_not_before():
-    ejected = eject(now_s=10.0)
+    ejected = eject(now_at=10.0)
     assert not wants_probe(ejected, 10.9)
     assert begin_probe(ejected, 10.9) is ejected
     assert wants_probe(ejected, 11.0)
@@ -76,36 +76,36 @@ def test_an_ejected_endpoint_is_probed_when_its_time_is_up_and_not_before():
 
 
 def test_probing_ends_with_so_many_good_probes_in_a_row():
-    once = after(begin_probe(eject(), 11.0), Event.PROBE_OK, now_s=11.2)
+    once = after(begin_probe(eject(), 11.0), Event.PROBE_OK, now_at=11.2)
     assert once.state is State.PROBING
     assert begin_probe(once, 11.3) == once
-    assert after(once, Event.PROBE_OK, now_s=11.4) == Health(State.HEALTHY, 11.4, failures=2, ejections=1)
+    assert after(once, Event.PROBE_OK, now_at=11.4) == Health(State.HEALTHY, 11.4, failures=2, ejections=1)
 
 
 def test_probing_ends_with_one_real_answer():
-    assert after(begin_probe(eject(), 11.0), Event.OK, now_s=11.2).state is State.HEALTHY
-    assert after(begin_probe(eject(), 11.0), Event.PROBE_OK, Event.OK, now_s=11.2) == Health(
+    assert after(begin_probe(eject(), 11.0), Event.OK, now_at=11.2).state is State.HEALTHY
+    assert after(begin_probe(eject(), 11.0), Event.PROBE_OK, Event.OK, now_at=11.2) == Health(
         State.HEALTHY, 11.2, ejections=1
     )
 
 
 def test_good_probes_with_a_bad_one_between_are_not_in_a_row():
-    again = after(begin_probe(eject(), 11.0), Event.PROBE_OK, Event.PROBE_FAILED, now_s=11.2)
+    again = after(begin_probe(eject(), 11.0), Event.PROBE_OK, Event.PROBE_FAILED, now_at=11.2)
     assert again.state is State.EJECTED
-    assert after(begin_probe(again, 14.0), Event.PROBE_OK, now_s=14.0).state is State.PROBING
+    assert after(begin_probe(again, 14.0), Event.PROBE_OK, now_at=14.0).state is State.PROBING
 
 
 def test_after_an_ejection_probes_give_parole_and_an_answer_gives_trust():
-    paroled = after(begin_probe(eject(), 11.0), Event.PROBE_OK, Event.PROBE_OK, now_s=11.2)
-    assert after(paroled, Event.BROKEN, now_s=12.0).state is State.EJECTED
-    trusted = after(paroled, Event.OK, now_s=12.0)
-    assert after(trusted, Event.BROKEN, now_s=13.0).state is State.SUSPECT
+    paroled = after(begin_probe(eject(), 11.0), Event.PROBE_OK, Event.PROBE_OK, now_at=11.2)
+    assert after(paroled, Event.BROKEN, now_at=12.0).state is State.EJECTED
+    trusted = after(paroled, Event.OK, now_at=12.0)
+    assert after(trusted, Event.BROKEN, now_at=13.0).state is State.SUSPECT
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.value)
 def test_probing_ends_badly_with_a_longer_ejection(fault):
-    again = after(begin_probe(eject(), 11.0), fault, now_s=11.2)
-    assert (again.state, again.until_s - 11.2) == (State.EJECTED, pytest.approx(2.0))
+    again = after(begin_probe(eject(), 11.0), fault, now_at=11.2)
+    assert (again.state, again.until_at - 11.2) == (State.EJECTED, pytest.approx(2.0))
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.value)
@@ -115,24 +115,24 @@ def test_a_dying_engine_that_fails_all_its_requests_is_ejected_once(fault):
 
 
 def test_an_answer_of_an_ejected_endpoint_brings_its_probe_forward():
-    ejected = eject(now_s=10.0)
-    hopeful = after(ejected, Event.OK, now_s=10.2)
+    ejected = eject(now_at=10.0)
+    hopeful = after(ejected, Event.OK, now_at=10.2)
     assert hopeful.state is State.EJECTED
     assert wants_probe(hopeful, 10.2)
-    assert after(hopeful, Event.OK, now_s=10.5) is hopeful
-    assert after(ejected, Event.PROBE_OK, now_s=10.2) is ejected
+    assert after(hopeful, Event.OK, now_at=10.5) is hopeful
+    assert after(ejected, Event.PROBE_OK, now_at=10.2) is ejected
 
 
 def test_old_ejections_are_forgotten_after_good_times():
-    back = after(begin_probe(eject(), 11.0), Event.OK, now_s=11.0)
+    back = after(begin_probe(eject(), 11.0), Event.OK, now_at=11.0)
     assert back.ejections == 1
-    assert after(back, Event.OK, now_s=310.0) is back
-    assert after(back, Event.OK, now_s=311.0).ejections == 0
+    assert after(back, Event.OK, now_at=310.0) is back
+    assert after(back, Event.OK, now_at=311.0).ejections == 0
 
 
 def test_suspects_and_those_on_their_way_back_are_probed_at_once():
     assert wants_probe(after(HEALTHY, Event.BROKEN), 10.0)
-    assert wants_probe(after(begin_probe(eject(), 11.0), Event.PROBE_OK, now_s=11.2), 11.2)
+    assert wants_probe(after(begin_probe(eject(), 11.0), Event.PROBE_OK, now_at=11.2), 11.2)
     assert not wants_probe(HEALTHY, 10.0)
 
 
@@ -171,33 +171,33 @@ EVENTS = st.lists(st.tuples(st.sampled_from(Event), st.floats(0.0, 20.0), st.boo
 
 @given(EVENTS)
 def test_whatever_happens_the_machine_stays_sound(events):
-    health, now_s = HEALTHY, 0.0
+    health, now_at = HEALTHY, 0.0
     for event, pause_s, probes in events:
-        now_s += pause_s
+        now_at += pause_s
         if probes:
-            health = begin_probe(health, now_s)
+            health = begin_probe(health, now_at)
         before = health
-        health = next_health(health, event, now_s, SETTINGS)
+        health = next_health(health, event, now_at, SETTINGS)
         assert 0 <= health.failures < SETTINGS.eject_after
         assert 0 <= health.successes < SETTINGS.return_after
         assert not health.successes or health.state is State.PROBING
         assert health.ejections - before.ejections in (0, 1, -before.ejections)
         if health.state is State.EJECTED:
-            assert health.until_s <= health.since_s + SETTINGS.longest_ejection_s
-            assert wants_probe(health, now_s + SETTINGS.longest_ejection_s)
+            assert health.until_at <= health.since_at + SETTINGS.longest_ejection_s
+            assert wants_probe(health, now_at + SETTINGS.longest_ejection_s)
         if event in (Event.OK, Event.PROBE_OK):
             assert health.state is not State.EJECTED or before.state is State.EJECTED
 
 
 @given(EVENTS)
 def test_any_endpoint_recovers_within_the_longest_ejection_once_it_is_well(events):
-    health, now_s = HEALTHY, 0.0
+    health, now_at = HEALTHY, 0.0
     for event, pause_s, probes in events:
-        now_s += pause_s
-        health = next_health(begin_probe(health, now_s) if probes else health, event, now_s, SETTINGS)
-    now_s += SETTINGS.longest_ejection_s
+        now_at += pause_s
+        health = next_health(begin_probe(health, now_at) if probes else health, event, now_at, SETTINGS)
+    now_at += SETTINGS.longest_ejection_s
     for _ in range(SETTINGS.return_after):
-        health = next_health(begin_probe(health, now_s), Event.PROBE_OK, now_s, SETTINGS)
+        health = next_health(begin_probe(health, now_at), Event.PROBE_OK, now_at, SETTINGS)
     assert health.state is State.HEALTHY
 
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from remuda.policy.hung import Hang, Hung, HungLimits, Sample, decide_hung, keep_samples
 
 LIMITS = HungLimits(frozen_s=20.0, longest_step_s=600.0, longest_gap_s=5.0, idle_cpu_share=0.01)
-WORKING = Sample(now_s=0.0, running=2, waiting=1, tokens_total=500, core_cpu_s=10.0)
+WORKING = Sample(now_at=0.0, running=2, waiting=1, tokens_total=500, core_cpu_s=10.0)
 IDLE = replace(WORKING, running=0, waiting=0)
 
 
@@ -22,7 +22,7 @@ def watch(first: Sample, *stretches: dict, every_s: float = 2.0) -> list[Sample]
             samples.append(
                 replace(
                     last,
-                    now_s=last.now_s + every_s,
+                    now_at=last.now_at + every_s,
                     core_cpu_s=last.core_cpu_s + cpu * every_s,
                     tokens_total=last.tokens_total + round(tokens * every_s),
                 )
@@ -109,7 +109,7 @@ def test_counters_are_compared_across_unanswered_looks():
 def test_time_in_which_we_were_not_looking_does_not_count():
     """The whole process group was stopped for an hour, or the machine slept: nobody is hung."""
     asleep = watch(WORKING, {"for_s": 4})
-    woken = [*asleep, replace(asleep[-1], now_s=3_600.0)]
+    woken = [*asleep, replace(asleep[-1], now_at=3_600.0)]
     assert hang_of(woken) is None
     assert hang_of([*woken, *watch(woken[-1], {"for_s": 12})[1:]]) is Hang.FROZEN
 
@@ -141,7 +141,7 @@ def accumulate(steps) -> list[Sample]:
     samples, last = [], Sample(0.0, 0, 0, 0, 0.0)
     for gap_s, running, waiting, tokens, cpu_s, probe_ok, answered in steps:
         last = Sample(
-            last.now_s + gap_s,
+            last.now_at + gap_s,
             running,
             waiting,
             last.tokens_total + tokens,
@@ -166,7 +166,7 @@ def test_forgetting_what_lies_before_the_last_progress_changes_no_decision(steps
 def test_an_engine_that_just_produced_a_token_is_never_hung(steps):
     samples = accumulate(steps)
     first = samples[-1] if samples else IDLE
-    alive = replace(first, now_s=first.now_s + 100.0, tokens_total=first.tokens_total + 1, answered=True)
+    alive = replace(first, now_at=first.now_at + 100.0, tokens_total=first.tokens_total + 1, answered=True)
     assert decide_hung([*samples, replace(first, answered=True), alive], LIMITS) is None
 
 
@@ -177,7 +177,7 @@ def test_nothing_is_hung_before_the_shorter_bound(steps):
     assert decision is None or decision.stalled_s >= LIMITS.frozen_s
 
 
-UNSEEN = Sample(now_s=0.0, running=2, waiting=0, tokens_total=500, core_cpu_s=None)
+UNSEEN = Sample(now_at=0.0, running=2, waiting=0, tokens_total=500, core_cpu_s=None)
 
 
 @pytest.mark.parametrize(
@@ -190,7 +190,7 @@ UNSEEN = Sample(now_s=0.0, running=2, waiting=0, tokens_total=500, core_cpu_s=No
     ids=["stuck", "mute", "silent"],
 )
 def test_without_its_processor_time_only_the_longest_step_judges_an_engine(last, hang):
-    samples = [replace(last, now_s=float(second)) for second in range(0, 595, 5)]
+    samples = [replace(last, now_at=float(second)) for second in range(0, 595, 5)]
     assert decide_hung(samples, LIMITS) is None
-    samples += [replace(last, now_s=595.0), replace(last, now_s=600.0)]
+    samples += [replace(last, now_at=595.0), replace(last, now_at=600.0)]
     assert decide_hung(samples, LIMITS) == Hung(hang, 600.0)

@@ -37,7 +37,7 @@ def test_phases_compare_by_progress():
 
 
 def test_a_budget_starts_full_and_is_refilled_by_requests():
-    budget = RetryBudget(ratio=0.5, per_s=0.0, most=2.0, now_s=0.0)
+    budget = RetryBudget(ratio=0.5, per_s=0.0, most=2.0, now_at=0.0)
     assert [budget.take(0.0) for _ in range(3)] == [True, True, False]
     budget.count_request()
     assert not budget.take(0.0)
@@ -46,14 +46,14 @@ def test_a_budget_starts_full_and_is_refilled_by_requests():
 
 
 def test_a_budget_is_refilled_by_time_so_that_a_quiet_gateway_can_retry():
-    budget = RetryBudget(ratio=0.0, per_s=0.5, most=1.0, now_s=100.0)
+    budget = RetryBudget(ratio=0.0, per_s=0.5, most=1.0, now_at=100.0)
     assert budget.take(100.0)
     assert not budget.take(101.0)
     assert budget.take(102.0)
 
 
 def test_a_clock_that_steps_back_adds_nothing_and_breaks_nothing():
-    budget = RetryBudget(ratio=0.0, per_s=1.0, most=1.0, now_s=100.0)
+    budget = RetryBudget(ratio=0.0, per_s=1.0, most=1.0, now_at=100.0)
     assert budget.take(100.0)
     assert not budget.take(50.0)
     assert not budget.take(100.5)
@@ -68,14 +68,14 @@ def test_a_clock_that_steps_back_adds_nothing_and_breaks_nothing():
 )
 def test_retries_never_exceed_the_fill_of_the_bucket(ratio, per_s, most, events):
     """None = a request; a number = that much later, somebody wants a retry."""
-    budget = RetryBudget(ratio, per_s, most, now_s=0.0)
+    budget = RetryBudget(ratio, per_s, most, now_at=0.0)
     requests = retries = 0
-    now_s = 0.0
+    now_at = 0.0
     for event in events:
         if event is None:
             budget.count_request()
             requests += 1
         else:
-            now_s += event
-            retries += budget.take(now_s)
-    assert retries <= most + ratio * requests + per_s * now_s + 1e-6
+            now_at += event
+            retries += budget.take(now_at)
+    assert retries <= most + ratio * requests + per_s * now_at + 1e-6

@@ -200,20 +200,20 @@ def serve_on_paper(pick: route.Pick, tokens_per_s: list[int], seed: int = 1) -> 
     engines = [EndpointLoad() for _ in tokens_per_s]
     free_s = [0.0] * len(engines)
     events: list[tuple[float, int, Callable[[], None]]] = []
-    now_s = total_s = 0.0
+    now_at = total_s = 0.0
     for turn in range(3_000):
-        now_s += rng.expovariate(0.8 * sum(tokens_per_s) / (0.9 * 200 + 0.1 * 6_000))
-        while events and events[0][0] <= now_s:
+        now_at += rng.expovariate(0.8 * sum(tokens_per_s) / (0.9 * 200 + 0.1 * 6_000))
+        while events and events[0][0] <= now_at:
             heapq.heappop(events)[2]()
         prompt_tokens = 200 if rng.random() < 0.9 else 6_000
         chosen = pick(engines, prompt_tokens, turn)
         engine, ahead = engines[chosen], engines[chosen].lease(prompt_tokens)
-        first_s = max(free_s[chosen], now_s) + prompt_tokens / tokens_per_s[chosen]
+        first_s = max(free_s[chosen], now_at) + prompt_tokens / tokens_per_s[chosen]
         free_s[chosen] = first_s
         heapq.heappush(events, (first_s, 3 * turn, partial(engine.answered, prompt_tokens)))
-        heapq.heappush(events, (first_s, 3 * turn + 1, partial(engine.measure, ahead, first_s - now_s)))
+        heapq.heappush(events, (first_s, 3 * turn + 1, partial(engine.measure, ahead, first_s - now_at)))
         heapq.heappush(events, (first_s + 1.0, 3 * turn + 2, engine.release))
-        total_s += first_s - now_s
+        total_s += first_s - now_at
     return total_s / 3_000
 
 

@@ -32,11 +32,11 @@ def command(as_json: bool) -> None:
     click.echo(render_status(snapshot, time.time(), output.terminal_width(sys.stdout)))
 
 
-def render_status(snapshot: "FleetSnapshot", now_s: float, width: int | None) -> str:
+def render_status(snapshot: "FleetSnapshot", now_at: float, width: int | None) -> str:
     """The snapshot as text."""
-    parts = [_render_head(snapshot, now_s)]
+    parts = [_render_head(snapshot, now_at)]
     if snapshot.engines:
-        rows = [_render_engine(engine, now_s) for engine in snapshot.engines]
+        rows = [_render_engine(engine, now_at) for engine in snapshot.engines]
         parts.append(output.render_table(HEADERS, rows, width, _paint_cell))
         reasons = [f"{engine.id}: {engine.reason}" for engine in snapshot.engines if _is_worth_telling(engine)]
         parts.append("\n".join(reasons))
@@ -46,13 +46,13 @@ def render_status(snapshot: "FleetSnapshot", now_s: float, width: int | None) ->
     return "\n\n".join(part for part in parts if part)
 
 
-def _render_head(snapshot: "FleetSnapshot", now_s: float) -> str:
+def _render_head(snapshot: "FleetSnapshot", now_at: float) -> str:
     gateway = snapshot.gateway
     state = output.paint(gateway.state, _STYLES.get(gateway.state, ""))
     reason = f" ({gateway.reason})" if gateway.reason else ""
     restarts = f", restarted {gateway.restarts} times" if gateway.restarts else ""
     auth = "no API key needed" if gateway.auth == "open" else "API key needed"
-    uptime = output.format_seconds(now_s - snapshot.started_at)
+    uptime = output.format_seconds(now_at - snapshot.started_at)
     return "\n".join(
         [
             f"{snapshot.phase} for {uptime}, process {snapshot.pid}: {', '.join(snapshot.files)}",
@@ -69,11 +69,11 @@ def _render_outcomes(outcomes: dict[str, int] | None) -> str:
     return ", ".join(told) or "none yet"
 
 
-def _render_engine(engine: "EngineSnapshot", now_s: float) -> tuple[str, ...]:
+def _render_engine(engine: "EngineSnapshot", now_at: float) -> tuple[str, ...]:
     return (
         engine.id,
         engine.state,
-        output.format_seconds(now_s - engine.since) if engine.since else "",
+        output.format_seconds(now_at - engine.since) if engine.since else "",
         _render_load(engine),
         _render_kv(engine),
         f"{engine.max_model_len:,}" if engine.max_model_len else "",

@@ -66,15 +66,15 @@ def list_tenants(as_json: bool, as_yaml: bool) -> None:
 
     store = _open_store()
     tenants = store.read()
-    now_s = time.time()
+    now_at = time.time()
     if as_yaml:
         click.echo("---\n".join(render_tenant(tenant) for tenant in tenants), nl=False)
     elif as_json:
-        output.print_json([_tenant_as_json(tenant, now_s) for tenant in tenants])
+        output.print_json([_tenant_as_json(tenant, now_at) for tenant in tenants])
     elif not tenants:
         click.echo(_describe_no_tenants(store), err=True)
     else:
-        rows = [row for tenant in tenants for row in _rows(tenant, now_s)]
+        rows = [row for tenant in tenants for row in _rows(tenant, now_at)]
         headers = ("TENANT", "KEY", "CREATED", "EXPIRES", "MODELS")
         click.echo(output.render_table(headers, rows, output.terminal_width(sys.stdout)))
 
@@ -139,37 +139,37 @@ def _check_lifetime(expires: float | None) -> None:
 def _print_key(made: "NewKey") -> None:
     from remuda.gateway.access.tenant_store import render_instant
 
-    until = f", valid until {render_instant(made.expires_s)}" if made.expires_s is not None else ""
+    until = f", valid until {render_instant(made.expires_at)}" if made.expires_at is not None else ""
     click.echo(f"key {made.name} of tenant {made.tenant}{until}; it is shown only once:", err=True)
     click.echo(made.key)
 
 
-def _rows(tenant: "StoredTenant", now_s: float) -> list[tuple[str, str, str, str, str]]:
+def _rows(tenant: "StoredTenant", now_at: float) -> list[tuple[str, str, str, str, str]]:
     from remuda.gateway.access.tenant_store import render_instant
 
     models = ", ".join(tenant.models) or "all"
     rows = []
     for key in tenant.keys:
-        expires = "never" if key.expires_s is None else render_instant(key.expires_s)
-        over = " (expired)" if _is_expired(key, now_s) else ""
-        rows.append((tenant.name, key.name, render_instant(key.created_s), expires + over, models))
+        expires = "never" if key.expires_at is None else render_instant(key.expires_at)
+        over = " (expired)" if _is_expired(key, now_at) else ""
+        rows.append((tenant.name, key.name, render_instant(key.created_at), expires + over, models))
     return rows
 
 
-def _tenant_as_json(tenant: "StoredTenant", now_s: float) -> dict[str, object]:
+def _tenant_as_json(tenant: "StoredTenant", now_at: float) -> dict[str, object]:
     from remuda.gateway.access.tenant_store import render_instant
 
     keys = [
         {
             "name": key.name,
-            "created": render_instant(key.created_s),
-            "expires": None if key.expires_s is None else render_instant(key.expires_s),
-            "expired": _is_expired(key, now_s),
+            "created": render_instant(key.created_at),
+            "expires": None if key.expires_at is None else render_instant(key.expires_at),
+            "expired": _is_expired(key, now_at),
         }
         for key in tenant.keys
     ]
     return {"name": tenant.name, "models": list(tenant.models), "keys": keys}
 
 
-def _is_expired(key: "StoredKey", now_s: float) -> bool:
-    return key.expires_s is not None and key.expires_s <= now_s
+def _is_expired(key: "StoredKey", now_at: float) -> bool:
+    return key.expires_at is not None and key.expires_at <= now_at

@@ -19,7 +19,7 @@ from remuda.vllm.questions import TokenQuestion
 ANSWER_TIMEOUT_S: Final = 5.0
 """A scrape takes 4 ms; after five seconds the API process itself hangs."""
 MAX_ANSWER_BYTES: Final = 16 * 1024 * 1024
-"""The metrics of an engine are about 100 KB, with many adapters and ranks a few MB."""
+"""Largest answer that a probe reads. The metrics of an engine have about 100 KB, with many adapters a few MB."""
 _SHOWN: Final = 200
 """Characters of a refusal worth repeating."""
 

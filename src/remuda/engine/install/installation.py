@@ -142,7 +142,7 @@ def remove_leftovers(path: Path, *prefixes: str) -> None:
 
 
 def find_leftovers(path: Path, *prefixes: str) -> list[Path]:
-    """What interrupted removals left of this environment alone, and its folders with one of `prefixes`."""
+    """Paths that interrupted removals of this environment left, and its folders that begin with one of `prefixes`."""
     begins = tuple(f"{prefix}{path.name}-" for prefix in (_REMOVED, *prefixes))
     found = (entry for entry in path.parent.iterdir() if entry.name.startswith(begins))
     return [entry for entry in found if owner_of(entry) == path]

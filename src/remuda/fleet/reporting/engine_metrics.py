@@ -32,7 +32,7 @@ TIMEOUT_S = 2.0
 SHORTEST_GAP_S = 0.25
 """A speed over a shorter time is mostly noise."""
 LONGEST_GAP_S = 15.0
-"""A speed over a longer time says little about now."""
+"""Longest time between two scrapes from which a speed is computed. A longer mean does not describe the present."""
 _ANSWERING = frozenset({EngineState.READY, EngineState.DRAINING})
 _REQUESTS = re.compile(rf"^{metrics.REQUESTS.name}\{{(?P<labels>[^}}]*)\}} (?P<value>\S+)", re.MULTILINE)
 _LABEL = re.compile(r'(\w+)="([^"]*)"')

@@ -65,7 +65,7 @@ STRANGER = Principal("anonymous", "", frozenset(), known=False)
 class _Entry:
     digest: bytes
     principal: Principal
-    expires_s: float
+    expires_at: float
     disabled: bool
 
 
@@ -102,13 +102,13 @@ class KeyRing:
 def _admit(entry: _Entry, unix_s: float) -> Principal | KeyRefusal:
     if entry.disabled:
         return KeyRefusal.DISABLED
-    return entry.principal if unix_s < entry.expires_s else KeyRefusal.EXPIRED
+    return entry.principal if unix_s < entry.expires_at else KeyRefusal.EXPIRED
 
 
 def _entry_of(record: KeyRecord) -> _Entry:
     principal = Principal(record.tenant, record.name, frozenset(record.models))
-    expires_s = math.inf if record.expires_s is None else record.expires_s
-    return _Entry(parse_hash(record.hash), principal, expires_s, record.disabled)
+    expires_at = math.inf if record.expires_at is None else record.expires_at
+    return _Entry(parse_hash(record.hash), principal, expires_at, record.disabled)
 
 
 def present_key(authorization: bytes | None, x_api_key: bytes | None) -> bytes | KeyRefusal:

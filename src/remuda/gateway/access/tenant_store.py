@@ -62,8 +62,8 @@ class StoredKey(msgspec.Struct, frozen=True, omit_defaults=True):
 
     name: str
     hash: str
-    created_s: float
-    expires_s: float | None = None
+    created_at: float
+    expires_at: float | None = None
     """Unix time; None = never."""
 
 
@@ -71,7 +71,7 @@ class StoredTenant(msgspec.Struct, frozen=True, omit_defaults=True):
     """One tenant."""
 
     name: str
-    created_s: float
+    created_at: float
     keys: tuple[StoredKey, ...]
     models: tuple[str, ...] = ()
     """Models it may use; empty = all."""
@@ -92,7 +92,7 @@ class NewKey:
 
     tenant: str
     name: str
-    expires_s: float | None
+    expires_at: float | None
     key: str = field(repr=False)
 
 
@@ -143,7 +143,7 @@ class TenantStore:
         """What a gateway needs of it."""
         tenants = self._read_file()
         records = tuple(
-            KeyRecord(hash=key.hash, tenant=tenant.name, name=key.name, models=tenant.models, expires_s=key.expires_s)
+            KeyRecord(hash=key.hash, tenant=tenant.name, name=key.name, models=tenant.models, expires_at=key.expires_at)
             for tenant in tenants or ()
             for key in tenant.keys
         )
@@ -173,11 +173,11 @@ class TenantStore:
             return ()
         return stat.st_ino, stat.st_mtime_ns, stat.st_size
 
-    def create(self, name: str, models: tuple[str, ...], lifetime_s: float | None, now_s: float) -> NewKey:
+    def create(self, name: str, models: tuple[str, ...], lifetime_s: float | None, now_at: float) -> NewKey:
         """A new tenant with its first key."""
         _check_name(name)
-        made = _make(name, 1, lifetime_s, now_s)
-        tenant = StoredTenant(name, now_s, (_stored(made, now_s),), tuple(dict.fromkeys(models)), lifetime_s)
+        made = _make(name, 1, lifetime_s, now_at)
+        tenant = StoredTenant(name, now_at, (_stored(made, now_at),), tuple(dict.fromkeys(models)), lifetime_s)
 
         def add(tenants: tuple[StoredTenant, ...]) -> tuple[StoredTenant, ...]:
             if any(known.name == name for known in tenants):
@@ -188,16 +188,16 @@ class TenantStore:
         self._change(add)
         return made
 
-    def rotate(self, name: str, grace_s: float, now_s: float) -> NewKey:
+    def rotate(self, name: str, grace_s: float, now_at: float) -> NewKey:
         """A new key; the tenant's other keys end when `grace_s` has passed, or earlier if they were to."""
         made: list[NewKey] = []
 
         def rotate_one(tenants: tuple[StoredTenant, ...]) -> tuple[StoredTenant, ...]:
             tenant = _find(tenants, name)
-            made.append(_make(name, tenant.keys_made + 1, tenant.lifetime_s, now_s))
-            ends = ((key, _earlier(key.expires_s, now_s + grace_s)) for key in tenant.keys)
-            old = [replace(key, expires_s=end_s) for key, end_s in ends if end_s > now_s - KEEP_EXPIRED_S]
-            keys = (*old[-(MOST_KEYS - 1) :], _stored(made[0], now_s))
+            made.append(_make(name, tenant.keys_made + 1, tenant.lifetime_s, now_at))
+            ends = ((key, _earlier(key.expires_at, now_at + grace_s)) for key in tenant.keys)
+            old = [replace(key, expires_at=end_s) for key, end_s in ends if end_s > now_at - KEEP_EXPIRED_S]
+            keys = (*old[-(MOST_KEYS - 1) :], _stored(made[0], now_at))
             rotated = replace(tenant, keys=keys, keys_made=tenant.keys_made + 1)
             return tuple(rotated if known is tenant else known for known in tenants)
 
@@ -238,17 +238,17 @@ class TenantStore:
             raise TenantStoreError(f"cannot change {self.path}: {error.strerror}") from error
 
 
-def _make(tenant: str, number: int, lifetime_s: float | None, now_s: float) -> NewKey:
+def _make(tenant: str, number: int, lifetime_s: float | None, now_at: float) -> NewKey:
     name = f"k{number}"
-    return NewKey(tenant, name, None if lifetime_s is None else now_s + lifetime_s, make_key(tenant, name))
+    return NewKey(tenant, name, None if lifetime_s is None else now_at + lifetime_s, make_key(tenant, name))
 
 
-def _stored(made: NewKey, now_s: float) -> StoredKey:
-    return StoredKey(made.name, hash_key(made.key), now_s, made.expires_s)
+def _stored(made: NewKey, now_at: float) -> StoredKey:
+    return StoredKey(made.name, hash_key(made.key), now_at, made.expires_at)
 
 
-def _earlier(expires_s: float | None, end_s: float) -> float:
-    return end_s if expires_s is None else min(expires_s, end_s)
+def _earlier(expires_at: float | None, end_s: float) -> float:
+    return end_s if expires_at is None else min(expires_at, end_s)
 
 
 def _find(tenants: tuple[StoredTenant, ...], name: str) -> StoredTenant:
@@ -304,8 +304,8 @@ def render_tenant(tenant: StoredTenant) -> str:
     lines += ["  keys:"] if tenant.keys else ["  keys: []"]
     for key in tenant.keys:
         lines += [f"    - name: {_text(key.name)}", f"      hash: {_text(key.hash)}"]
-        if key.expires_s is not None:
-            lines.append(f"      expires: {_text(render_instant(key.expires_s))}")
+        if key.expires_at is not None:
+            lines.append(f"      expires: {_text(render_instant(key.expires_at))}")
     return "\n".join(lines) + "\n"
 
 

@@ -1,9 +1,9 @@
-"""What a request asks for: the model, streaming, bounds; and whether a client may ask it.
+"""Reads what a request asks for (model, streaming, bounds), and refuses fields that clients may not set.
 
-A small JSON body is opened one level deep in one go: every value stays raw bytes, so the body can be forwarded as it
-came. A large body, a body that may have media parts, and a large form are read in slices, with a pause between them in
-which other requests go on. Both ways read what the engine reads: of a key that stands there twice the last one counts.
-Does not know which models there are.
+A small JSON body is parsed one level deep. Its values stay raw bytes, so the body can be forwarded as it came. A large
+body, a body that may have media parts, and a large form are read in slices, with a pause between them in which other
+requests go on. If a key occurs twice, the last value counts, as it does for the engine. Does not know which models
+there are.
 """
 
 import re

@@ -5,7 +5,7 @@ OpenAI's shape, which every client library knows, plus `hop` (who failed) and th
     {"error": {"message": …, "type": …, "param": …, "code": …, "hop": "gateway", "request_id": …}}
 
 and Anthropic's shape on /v1/messages. It does not know HTTP framing: the caller adds status line and headers from
-`Problem`. Called by the gateway's flow. docs/reference/errors.md is rendered from `Code`.
+`Problem`. docs/reference/errors.md is rendered from `Code`.
 """
 
 import enum

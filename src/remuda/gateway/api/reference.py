@@ -1,5 +1,5 @@
 """Reference pages rendered from declarations: errors and outcomes (docs/reference/errors.md), and the fields of
-/generate (docs/reference/generate.md). Called by scripts/generate.py.
+/generate (docs/reference/generate.md).
 """
 
 import json

@@ -59,7 +59,7 @@ class Ledger:
     # ---- during requests
 
     def close(self, exchange: Exchange, record: Record, outcome: Outcome) -> None:
-        """The request has ended. The one place where it is counted."""
+        """Count the request, which has ended, and write its log line. Nothing else counts requests."""
         model = record.model_name
         self._outcomes[model, record.route_name, outcome] += 1
         duration_s = monotonic() - exchange.started_at

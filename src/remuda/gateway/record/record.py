@@ -55,7 +55,7 @@ class Record:
         self.tries += 1
 
     def add_entry(self, entry: "Record") -> None:
-        """One entry of a batch has ended: its figures count for the whole request too."""
+        """Add the tokens and tries of a batch entry that has ended to the record of the whole request."""
         self.first_byte_at = self.first_byte_at or entry.first_byte_at
         self.answer_bytes += entry.answer_bytes
         if entry.prompt_tokens >= 0:

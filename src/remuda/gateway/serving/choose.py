@@ -66,4 +66,10 @@ def _why_not(model: LiveModel, wanted: str, max_tokens: int | None) -> str:
 
 def list_visible(directory: Directory, caller: Principal) -> list[str]:
     """The names that the caller may use, and may be told."""
-    return [name for name, served in directory.by_name.items() if caller.may_use(served.canonical)]
+    names = [name for name, served in directory.by_name.items() if caller.may_use(served.canonical)]
+    divided = [
+        name
+        for name, split in directory.splits.items()
+        if any(caller.may_use(served.canonical) for served in split.members)
+    ]
+    return list(dict.fromkeys([*names, *divided]))

@@ -40,13 +40,19 @@ class SplitName:
 
     def __init__(self, name: str, members: list[Served], weights: list[int]) -> None:
         self.name = name
-        self._members = members
-        self._weights = weights
-        self._credits = [0] * len(weights)
+        self.members = members
+        self.weights = weights
+        self.balances = [0] * len(weights)
+
+    def go_on_from(self, before: "SplitName") -> None:
+        """Divide on as before, if nothing but the engines has changed: a new table must not begin a new round."""
+        same = [served.canonical for served in before.members] == [served.canonical for served in self.members]
+        if same and before.weights == self.weights:
+            self.balances = before.balances
 
     def next(self) -> Served:
         """What the name means for this request."""
-        member = self._members[pick_split(self._weights, self._credits)]
+        member = self.members[pick_split(self.weights, self.balances)]
         return Served(self.name, member.model, member.adapter)
 
 
@@ -93,7 +99,11 @@ class Directory:
         self.engines = engines
         self.models = models
         self.by_name = _index_names(models)
-        self.splits = _divide_names(table.splits, self.by_name)
+        divided = _divide_names(table.splits, self.by_name)
+        for name, split in divided.items():
+            if name in self.splits:
+                split.go_on_from(self.splits[name])
+        self.splits = divided
         self.by_json = {msgspec.json.encode(name): served for name, served in self.by_name.items()}
         for name in self.splits:
             self.by_json.pop(msgspec.json.encode(name), None)

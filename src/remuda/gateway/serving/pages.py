@@ -167,7 +167,7 @@ def _describe(model: LiveModel, name: str, parent: str | None) -> dict[str, obje
     return {
         "id": name,
         "object": "model",
-        "created": route.created_s,
+        "created": route.created_at,
         "owned_by": "remuda",
         "root": route.served_name,
         "parent": parent,

@@ -74,7 +74,7 @@ class EngineNeed:
     model: str
     replica: int
     gpus: int
-    """0: the engine runs on the CPU."""
+    """GPUs that the engine needs; 0 means that it runs on the CPU."""
     product: str = ""
     """The GPU that the file asks for; "" takes any."""
     ranks: int = 1

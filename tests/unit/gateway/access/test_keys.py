@@ -15,8 +15,8 @@ NOW_S = 1_000.0
 RING = KeyRing(
     [
         KeyRecord(hash=hash_key(GOOD), tenant="acme", name="k0"),
-        KeyRecord(hash=hash_key(ROTATED), tenant="acme", name="k1", expires_s=NOW_S + 1),
-        KeyRecord(hash=hash_key(OLD), tenant="acme", name="k2", expires_s=NOW_S),
+        KeyRecord(hash=hash_key(ROTATED), tenant="acme", name="k1", expires_at=NOW_S + 1),
+        KeyRecord(hash=hash_key(OLD), tenant="acme", name="k2", expires_at=NOW_S),
         KeyRecord(hash=hash_key(OFF), tenant="off", name="k3", disabled=True),
         KeyRecord(hash=hash_key(NARROW), tenant="beta", name="k4", models=("demo", "other")),
         KeyRecord(hash=hash_key(FOREIGN), tenant="moved", name="k5"),

@@ -28,8 +28,8 @@ def store(tmp_path) -> TenantStore:
     return TenantStore(tmp_path / "state" / "tenants.json")
 
 
-def who(store: TenantStore, key: str, now_s: float = NOW_S):
-    return KeyRing(store.read_keys().records).check(f"Bearer {key}".encode(), None, now_s)
+def who(store: TenantStore, key: str, now_at: float = NOW_S):
+    return KeyRing(store.read_keys().records).check(f"Bearer {key}".encode(), None, now_at)
 
 
 def test_a_created_tenant_is_let_in_with_its_key_and_its_models(store):
@@ -85,7 +85,7 @@ def test_files_are_for_their_owner_only_and_nothing_is_left_beside_them(store):
 @pytest.mark.req("G3.key-store", level="unit")
 def test_a_rotated_key_works_for_its_grace_and_no_longer(store):
     old = store.create("acme", (), None, NOW_S)
-    new = store.rotate("acme", grace_s=DAY_S, now_s=NOW_S)
+    new = store.rotate("acme", grace_s=DAY_S, now_at=NOW_S)
     assert new.name == "k2"
     assert who(store, old.key, NOW_S + DAY_S - 1).key == "k1"
     assert who(store, old.key, NOW_S + DAY_S) is KeyRefusal.EXPIRED
@@ -94,16 +94,16 @@ def test_a_rotated_key_works_for_its_grace_and_no_longer(store):
 
 def test_rotating_without_grace_ends_the_old_key_at_once(store):
     old = store.create("acme", (), None, NOW_S)
-    store.rotate("acme", grace_s=0.0, now_s=NOW_S)
+    store.rotate("acme", grace_s=0.0, now_at=NOW_S)
     assert who(store, old.key, NOW_S) is KeyRefusal.EXPIRED
 
 
 def test_a_grace_never_lengthens_a_life(store):
-    old = store.create("acme", (), lifetime_s=10.0, now_s=NOW_S)
-    new = store.rotate("acme", grace_s=DAY_S, now_s=NOW_S + 5.0)
+    old = store.create("acme", (), lifetime_s=10.0, now_at=NOW_S)
+    new = store.rotate("acme", grace_s=DAY_S, now_at=NOW_S + 5.0)
     assert who(store, old.key, NOW_S + 9.9).key == "k1"
     assert who(store, old.key, NOW_S + 10.0) is KeyRefusal.EXPIRED
-    assert new.expires_s == NOW_S + 15.0
+    assert new.expires_at == NOW_S + 15.0
 
 
 def test_keys_long_expired_are_forgotten_and_their_names_not_used_again(store):
@@ -180,8 +180,8 @@ def test_what_cannot_be_done_is_said_and_changes_nothing(store, act, message, hi
         (b'{"version": 1, "tenants": [{"name": "a"}]}', "is not a tenant store: Object missing required field"),
         (
             (
-                b'{"version": 1, "tenants": [{"name": "a", "created_s": 1, "keys": [{"name": "k", "hash": "x", '
-                b'"created_s": 1}]}]}'
+                b'{"version": 1, "tenants": [{"name": "a", "created_at": 1, "keys": [{"name": "k", "hash": "x", '
+                b'"created_at": 1}]}]}'
             ),
             "is not a tenant store: not a key hash: 'x'",
         ),
@@ -247,7 +247,7 @@ def test_the_file_says_its_format_and_is_readable_to_people(store):
 
 
 def test_a_tenant_as_a_document_is_one_that_the_loader_takes(store):
-    store.create("no", ("yes", "org/model:1"), lifetime_s=90 * DAY_S, now_s=NOW_S)
+    store.create("no", ("yes", "org/model:1"), lifetime_s=90 * DAY_S, now_at=NOW_S)
     store.rotate("no", DAY_S, NOW_S)
     (tenant,) = store.read()
     loaded = spec.load_text(render_tenant(tenant))
@@ -255,7 +255,7 @@ def test_a_tenant_as_a_document_is_one_that_the_loader_takes(store):
     assert document.metadata.name == "no"
     assert document.spec.models == ("yes", "org/model:1")
     assert [(key.name, key.hash) for key in document.spec.keys] == [(key.name, key.hash) for key in tenant.keys]
-    assert [key.expires.timestamp() for key in document.spec.keys] == [int(key.expires_s) for key in tenant.keys]
+    assert [key.expires.timestamp() for key in document.spec.keys] == [int(key.expires_at) for key in tenant.keys]
 
 
 def test_the_only_key_of_a_tenant_is_not_revoked_alone(store):
