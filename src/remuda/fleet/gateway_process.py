@@ -12,7 +12,7 @@ import enum
 import socket
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -167,6 +167,11 @@ class GatewaySupervisor:
         """Give the gateway a new table, now and after each restart."""
         self._table = table
         self._send({"table": table})
+
+    def send_words(self, words: Mapping[str, str], table: object) -> None:
+        """Tell the gateway what models wait for. A process that starts later gets `table`, which has these words."""
+        self._table = table
+        self._send({"waiting": {"models": words}})
 
     def send_figures(self, figures: object) -> None:
         """Give the gateway figures for its page, unless it has still to read what it was sent before."""

@@ -28,6 +28,7 @@ from remuda.fleet.reporting.engine_metrics import MetricsClient, publish_metrics
 from remuda.fleet.reporting.snapshot import FleetSnapshot, FleetView, take_snapshot
 from remuda.gateway.access.tenant_store import TenantStore
 from remuda.gateway.settings import wants_keys
+from remuda.gateway.table import Table
 from remuda.machine import ports
 from remuda.machine.files import bound_file
 from remuda.machine.home import Home
@@ -101,6 +102,8 @@ class FleetSupervisor:
         self._statuses: dict[str, EngineStatus] = {}
         self._refusals: dict[str, RemudaError] = {}
         self._stored_keys = plan.stored_keys
+        self._sent: Table | None = None
+        """What the gateway has been told."""
         self._asks_for_keys = plan.needs_key
         self._reservations: list[ports.Reservation] = []
         self._tasks: set[asyncio.Task[None]] = set()
@@ -264,8 +267,15 @@ class FleetSupervisor:
     # --- gateway
 
     def _send_table(self) -> None:
+        """Tell the gateway what changed: a new table, or only the words about models that wait."""
         table = self._stored_keys.add_to(views.plan_table(self._plan.table, self._statuses.values()))
-        self._gateway.send_table(replace(table, keys_wanted=self._asks_for_keys))
+        table = replace(table, keys_wanted=self._asks_for_keys)
+        words = None if self._sent is None else views.find_new_words(self._sent, table)
+        self._sent = table
+        if words is None:
+            self._gateway.send_table(table)
+        elif words:
+            self._gateway.send_words(words, table)
 
     async def _follow_tenants(self) -> None:
         """Follow the store of tenants; a fault in that leaves the last keys, is logged and tried again."""

@@ -58,6 +58,13 @@ class Watched:
         return self.gateway.status
 
 
+def wait_until_said(said: Path, lines: int) -> None:
+    deadline_at = time.monotonic() + DEADLINE_S
+    while not said.exists() or len(read_said(said)) < lines:
+        assert time.monotonic() < deadline_at
+        time.sleep(0.01)
+
+
 def is_listening(status: GatewayStatus) -> bool:
     return status.state is GatewayState.LISTENING
 
@@ -92,6 +99,27 @@ async def test_a_killed_gateway_comes_back_on_the_same_port_with_the_last_table(
     await watched.gateway.drain(5)
     await run
     assert read_said(said)[-1] == {"table": {"models": ["latest"]}}
+
+
+async def test_words_about_a_start_are_no_table_and_a_process_that_starts_later_knows_them(
+    tmp_path: Path, said: Path
+) -> None:
+    watched = Watched(tmp_path)
+    run = asyncio.create_task(watched.gateway.run())
+    watched.gateway.send_table({"models": ["m"]})
+    first = await watched.until(is_listening)
+    watched.gateway.send_words({"m": "loading"}, {"models": ["m, which loads"]})
+    await asyncio.to_thread(wait_until_said, said, 2)
+    assert first.pid
+    os.kill(first.pid, signal.SIGKILL)
+    await watched.until(lambda status: is_listening(status) and status.restarts == 1)
+    await watched.gateway.drain(5)
+    await run
+    assert read_said(said) == [
+        {"table": {"models": ["m"]}},
+        {"waiting": {"models": {"m": "loading"}}},
+        {"table": {"models": ["m, which loads"]}},
+    ]
 
 
 @pytest.mark.parametrize(

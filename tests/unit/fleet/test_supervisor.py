@@ -10,7 +10,9 @@ import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import pytest
 
 from remuda import spec
@@ -167,11 +169,13 @@ async def ready_fleet(
     await fleet.stop()
 
 
-def tables(home: Home) -> list[Table]:
-    import msgspec
+def told(home: Home) -> list[dict[str, Any]]:
+    """What the gateway process was told."""
+    return [json.loads(line) for line in (home.state.parent / "said").read_text().splitlines()]
 
-    told = [json.loads(line) for line in (home.state.parent / "said").read_text().splitlines()]
-    return [msgspec.convert(message["table"], Table) for message in told if "table" in message]
+
+def tables(home: Home) -> list[Table]:
+    return [msgspec.convert(message["table"], Table) for message in told(home) if "table" in message]
 
 
 async def test_a_fleet_starts_answers_serves_and_leaves_nothing(home: Home) -> None:
@@ -437,7 +441,29 @@ async def test_status_and_clients_see_what_an_engine_waits_for(home: Home) -> No
     await fleet.until(events.Ready)
     await fleet.stop()
     waits = [table.models[0].waiting for table in tables(home)]
+    waits += [message["waiting"]["models"]["demo"] for message in told(home) if "waiting" in message]
     assert "waiting: vLLM 0.32.0: downloading torch" in waits
+
+
+async def test_progress_of_a_start_is_no_new_table(home: Home) -> None:
+    source = DoubleSource({"demo-0": EngineState.STARTING})
+    fleet = Fleet(plan_of("demo"), home, source)
+    async with asyncio.timeout(DEADLINE_S):
+        await fleet.supervisor._listening.wait()
+        while "demo-0" not in source.engines or source.engines["demo-0"].status.reason != "as told":
+            fleet._news.clear()
+            await fleet._news.wait()
+    engine = source.engines["demo-0"]
+    for percent in (10, 10, 20):
+        engine.become(EngineState.STARTING, f"loading weights: {percent} %")
+    engine.become(EngineState.READY)
+    await fleet.until(events.Ready)
+    await fleet.stop()
+    *_, first, second, last = [message for message in told(home) if "figures" not in message]
+    assert first == {"waiting": {"models": {"demo": "starting: loading weights: 10 %"}}}
+    assert second == {"waiting": {"models": {"demo": "starting: loading weights: 20 %"}}}
+    (model,) = msgspec.convert(last["table"], Table).models
+    assert ([endpoint.id for endpoint in model.endpoints], model.waiting) == (["demo-0"], "")
 
 
 async def test_stopping_waits_until_the_installer_has_cleaned_up(home: Home) -> None:

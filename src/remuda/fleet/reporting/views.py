@@ -83,6 +83,19 @@ def _plan_route(route: ModelRoute, statuses: list[EngineStatus]) -> ModelRoute:
     )
 
 
+def find_new_words(before: Table, after: Table) -> dict[str, str] | None:
+    """What models wait for by now, if that is all that changed since `before`; None when anything else changed."""
+    if _without_words(before) != _without_words(after):
+        return None
+    pairs = zip(before.models, after.models, strict=True)
+    return {new.name: new.waiting for old, new in pairs if new.waiting != old.waiting}
+
+
+def _without_words(table: Table) -> Table:
+    models = tuple(msgspec.structs.replace(route, waiting="") for route in table.models)
+    return msgspec.structs.replace(table, models=models)
+
+
 def describe_wait(statuses: Iterable[EngineStatus]) -> str:
     """Why a model has no engine: the state and reason of the replica that is nearest to being ready."""
     nearest = min(

@@ -129,6 +129,31 @@ def test_ready_engines_are_routed_to_and_draining_ones_finish() -> None:
     assert table.models[0].waiting == ""
 
 
+WAITING = Table(models=(ModelRoute("a", "a", waiting="loading"), ModelRoute("b", "b", waiting="fetching")))
+
+
+@pytest.mark.parametrize(
+    ("after", "words"),
+    [
+        pytest.param(WAITING, {}, id="nothing"),
+        pytest.param(
+            Table(models=(ModelRoute("a", "a", waiting="compiling"), WAITING.models[1])), {"a": "compiling"}, id="words"
+        ),
+        pytest.param(
+            Table(models=(ModelRoute("a", "a"), ModelRoute("b", "b", waiting="x"))), {"a": "", "b": "x"}, id="all-words"
+        ),
+        pytest.param(Table(models=WAITING.models[:1]), None, id="a-model-less"),
+        pytest.param(Table(models=WAITING.models[::-1]), None, id="another-order"),
+        pytest.param(
+            Table(models=(ModelRoute("a", "a", endpoints=(HERE,)), WAITING.models[1])), None, id="an-engine-more"
+        ),
+        pytest.param(Table(models=WAITING.models, keys_wanted=True), None, id="keys"),
+    ],
+)
+def test_words_about_a_start_are_told_from_every_other_change(after: Table, words: dict[str, str] | None) -> None:
+    assert views.find_new_words(WAITING, after) == words
+
+
 def test_the_endpoints_of_a_model_that_runs_elsewhere_stay() -> None:
     assert views.plan_table(BASE, [engine(0, EngineState.READY)]).models[1] == BASE.models[1]
 
