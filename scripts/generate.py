@@ -15,7 +15,7 @@ from pathlib import Path
 
 import yaml
 
-from remuda.gateway.api.reference import render_errors_page, render_generate_page
+from remuda.gateway.api.reference import render_client_fields_page, render_errors_page, render_generate_page
 from remuda.observe.reference import render_metrics_page
 from remuda.spec.schemas.crd import crd
 from remuda.spec.schemas.json_schema import SHAPES, json_schema
@@ -51,6 +51,7 @@ def list_files() -> Iterator[tuple[str, Callable[[], str]]]:
     yield "docs/reference/metrics.md", render_metrics_page
     yield "docs/reference/errors.md", render_errors_page
     yield "docs/reference/generate.md", render_generate_page
+    yield "docs/reference/client-fields.md", render_client_fields_page
     yield "src/remuda/gateway/options.py", partial(format_python, render_options)
     yield "src/remuda/fleet/laptop.yaml", partial(copy_example, "laptop.yaml")
     for kind in SHAPES:

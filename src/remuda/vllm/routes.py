@@ -1,8 +1,8 @@
-"""The engine routes a gateway may forward, and where each carries the model's name.
+"""The routes of an engine that a gateway may forward, and where each has the model's name.
 
-An allow-list: what is not named here never reaches an engine. vLLM serves adapter loading, sleeping, scaling,
-aborting, profiling and cache resets on the same port as inference; none of them is here. Does not know the
-gateway's own routes (`/health`, `/generate`, …). The gateway calls `pick_route` once per request.
+This is an allow-list: a route that is not here never reaches an engine. vLLM serves adapter loading, sleeping, scaling,
+aborting, profiling and cache resets on the same port as inference, and none of them is here. Does not know the
+gateway's own routes (`/health`, `/generate`, …).
 
 Verified against the route tables of vLLM 0.32.0 (generate, pooling and speech-to-text runners).
 """
@@ -18,31 +18,30 @@ Capability = Literal["chat", "completion", "embedding", "rerank", "classify", "s
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """One forwardable route. Values are fixed; the gateway compares routes by identity or by `name`."""
+    """One route that may be forwarded."""
 
     name: str
-    """Short stable name: a metric label and a log field."""
+    """A short stable name, used as a metric label and in logs. Several paths may share one."""
     method: str
     path: str
     kind: BodyKind
-    """What the request body is."""
+    """The form of the request body."""
     capability: Capability
-    """What a model must be able to do to be asked; `any`: every model has this route."""
+    """What a model must be able to do to get such a request; `any`: every model can."""
     streams: bool
     """The client may ask for server-sent events with `"stream": true`."""
     model_in: ModelPlace
-    """Where the model's name stands: JSON body, multipart form field `model`, or nowhere."""
+    """Where the model's name stands: in the JSON body, in the field `model` of a form, or nowhere."""
     generates: bool = False
-    """Answers by decoding tokens, so that n, max_tokens and the like apply."""
+    """The engine answers by decoding tokens, so `n`, `max_tokens` and the like apply."""
 
 
 @dataclass(frozen=True, slots=True)
 class RefusedRoute:
-    """A route clients know from elsewhere and may try: answered by the gateway with the reason."""
+    """A route that clients of other servers know. The gateway answers with the reason why it is not served."""
 
     method: str
     path: str
-    status: int
     reason: str
     hint: str
 
@@ -56,7 +55,7 @@ def _audio(name: str, path: str) -> Route:
 
 
 MODELS: Final = Route("models", "GET", "/v1/models", "none", "any", False, "none")
-"""Answered by the gateway from its own table (models of all engines merged); listed so that the path is known."""
+"""The gateway answers it itself, with the models of all engines. It is listed so that the path is known."""
 
 _ALL: Final = (
     _post("chat", "/v1/chat/completions", "chat", streams=True, generates=True),
@@ -80,18 +79,18 @@ _ALL: Final = (
 )
 
 ROUTES: Final[Mapping[tuple[str, str], Route]] = {(route.method, route.path): route for route in _ALL}
-"""(method, exact path) → route. No path here has a variable part, so one dict look-up decides."""
+"""(method, exact path) → route. No path has a variable part, so one look-up decides."""
 
 METHODS_BY_PATH: Final[Mapping[str, tuple[str, ...]]] = {
     route.path: tuple(sorted(other.method for other in _ALL if other.path == route.path)) for route in _ALL
 }
-"""path → methods it takes: the difference between 404 and 405 (with its `Allow` header)."""
+"""path → the methods that it takes, for the `Allow` header of a 405."""
 
 _STATELESS_REASON: Final = "responses are not stored: any engine may answer the next request, and engines come and go"
 _STATELESS_HINT: Final = "send the whole conversation in `input` and leave out `previous_response_id`"
 
 REFUSED_ROUTES: Final[Mapping[tuple[str, str], RefusedRoute]] = {
-    (method, path): RefusedRoute(method, path, 501, _STATELESS_REASON, _STATELESS_HINT)
+    (method, path): RefusedRoute(method, path, _STATELESS_REASON, _STATELESS_HINT)
     for method, path in (
         ("GET", "/v1/responses/{id}"),
         ("DELETE", "/v1/responses/{id}"),
@@ -99,16 +98,11 @@ REFUSED_ROUTES: Final[Mapping[tuple[str, str], RefusedRoute]] = {
         ("GET", "/v1/responses/{id}/input_items"),
     )
 }
-"""Stateful use of the Responses API, by pattern; `find_refused_route` matches a real path against it."""
-
-
-def pick_route(method: str, path: str) -> Route | None:
-    """The route for this method and path (no query string), or None when it must not be forwarded."""
-    return ROUTES.get((method, path))
+"""Routes of the Responses API that need a stored response, by pattern. See `find_refused_route`."""
 
 
 def find_refused_route(method: str, path: str) -> RefusedRoute | None:
-    """Say why a known stateful route is not served; None when the path is simply unknown."""
+    """The refused route that this path matches; None when the path is unknown."""
     prefix = "/v1/responses/"
     if not path.startswith(prefix):
         return None

@@ -1,12 +1,11 @@
-"""/generate and /batch-generate: a prompt in, a text out. Pure translation to and from the engine's /v1/completions.
+"""Translates requests to /generate into requests to /v1/completions of an engine, and the answers back.
 
     {"prompt": "Hello"}  →  {"generated_text": " there.", "num_tokens": 3, "finish_reason": "stop", …}
 
-With `"stream": true` the answer is server-sent events: `data: {"text": " there"}` as it comes, then one event with
-`num_tokens` and `finish_reason`, then `data: [DONE]`. A batch is a list of such requests, each with its own parameters;
-its results come in the same order, and a bad entry fails alone, as {"error": …} in its place.
-
-Does not know which model or engine serves it, nor HTTP.
+With `"stream": true` the answer is a stream of server-sent events: `data: {"text": " there"}` for each piece of text,
+then one event with `num_tokens` and `finish_reason`, then `data: [DONE]`. The results of a batch stand in the order of
+its requests, and one that failed has `{"error": …}` in its place. Does not know which model or engine serves a request,
+and does not know HTTP.
 """
 
 from collections.abc import Sequence
@@ -19,11 +18,11 @@ from remuda.gateway.api.generate_request import Generate
 from remuda.gateway.api.problems import Problem
 
 LONGEST_EVENT_BYTES = 1_048_576
-"""Of one event of an engine; logprobs are not asked for, so a token takes about 250 bytes."""
+"""Longest event of an engine. A token takes about 250 bytes, because logprobs are not requested."""
 
 
 def render_completion(request: Generate, model: str) -> bytes:
-    """The body for /v1/completions of an engine that knows the model as `model`."""
+    """The body of the request to /v1/completions. `model` is the name by which the engine knows the model."""
     body: dict[str, Any] = {
         "model": model,
         "prompt": request.prompt,
@@ -54,7 +53,7 @@ class _Usage(msgspec.Struct):
 
 
 class _Completion(msgspec.Struct):
-    """An answer of /v1/completions, whole or one event of it."""
+    """A whole answer of /v1/completions, or one event of a stream."""
 
     choices: list[_Choice] = []
     usage: _Usage | None = None
@@ -75,7 +74,10 @@ class Generated(msgspec.Struct, frozen=True):
 
 
 def render_generated(completion: bytes, model: str) -> bytes:
-    """The answer of /generate from the engine's; `model` is the name to say. ValueError when it is not a completion."""
+    """The answer of /generate, from the engine's answer. `model` is the name that the client is told.
+
+    Raises ValueError when the engine's answer is not a completion.
+    """
     answer = _completion_decoder.decode(completion)  # DecodeError is a ValueError
     if not answer.choices:
         raise ValueError("the engine's answer has no choices")
@@ -86,17 +88,17 @@ def render_generated(completion: bytes, model: str) -> bytes:
 
 
 def render_batch(results: Sequence[bytes]) -> bytes:
-    """The answer of /batch-generate: `results` are its entries as JSON, in order."""
+    """The answer of /batch-generate. `results` are JSON texts in the order of the requests."""
     return b'{"results":[' + b",".join(results) + b"]}"
 
 
 def render_entry_error(problem: Problem) -> bytes:
-    """An entry that failed before an engine saw it."""
+    """The result of an entry that was refused before an engine saw it."""
     return b'{"error":' + msgspec.json.encode(problem.error()) + b"}"
 
 
 def render_engine_refusal(status: int, body: bytes, model: str) -> bytes:
-    """An entry that the engine refused (4xx): its own words, with the status that they came with."""
+    """The result of an entry that the engine refused with a 4xx. It quotes the message of the engine."""
     try:
         message = msgspec.json.decode(body, type=_Refused).error.message
     except msgspec.DecodeError:
@@ -114,10 +116,10 @@ class _Refused(msgspec.Struct):
 
 
 class GeneratedStream:
-    """Turns the events of one engine answer into those of /generate.
+    """Translates the events of one stream of an engine into events of /generate.
 
-    `feed` takes bytes as they are read, in pieces of any size, and returns what can be sent on. The engine's errors are
-    passed on as they are; whether the engine died is the relay's to see, which looks at the same bytes first.
+    `feed` takes bytes in pieces of any size and returns the bytes that can be sent to the client. Errors of the engine
+    pass unchanged. The relay looks at the same bytes first and notices a broken engine.
     """
 
     __slots__ = ("_finish_reason", "_model", "_tail", "done", "usage")
@@ -127,12 +129,12 @@ class GeneratedStream:
         self._tail = b""
         self._finish_reason: str | None = None
         self.usage = _Usage()
-        """Tokens as the engine stated them; zeros until its last event."""
+        """The token counts that the engine stated; zeros until its last event."""
         self.done = False
-        """Whether the engine said that it was finished."""
+        """Whether the engine has sent `[DONE]`."""
 
     def feed(self, data: bytes) -> bytes:
-        """ValueError when an event is not a completion, or has no end."""
+        """Raises ValueError when an event is not a completion, or is too long."""
         events = (self._tail + data).replace(b"\r\n", b"\n").split(b"\n\n")
         self._tail = events.pop()
         if len(self._tail) > LONGEST_EVENT_BYTES:

@@ -20,11 +20,11 @@ from remuda.gateway.api.problems import Problem, Refused
 from remuda.gateway.api.rules import NO_RULES, FieldRules, read_value, refuse_denied_fields
 
 MOST_BATCH_ENTRIES = 256
-"""Of one batch: they all wait in one connection. More is what files and durable batches are for."""
+"""Most entries of one batch. They all share one connection, so a larger number belongs into several batches."""
 
 
 class Generate(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One request, with its defaults. Bounds are the engine's own; whether the prompt fits is the engine's to say."""
+    """One request, with its defaults. The bounds are those of the engine; it also decides whether the prompt fits."""
 
     prompt: Annotated[str, Meta(min_length=1)]
     model: Annotated[str, Meta(min_length=1, max_length=255)] | None = None
@@ -56,7 +56,7 @@ RULES: Mapping[str, str] = {
     "stop": "a text, or a list of at most 4 texts, none of them empty",
     "seed": "a whole number of 64 bits",
 }
-"""What each field takes, in words: said when a value is refused, and on the reference page."""
+"""What each field takes, in words, for error messages and for the reference page."""
 
 BODY_BYTES = 1024 * 1024
 """Largest request to /generate, and largest entry of a batch. Its prompt is decoded at once, which takes a millisecond.

@@ -1,11 +1,11 @@
-"""What the gateway says when it answers by itself: one function per situation, one stable code each.
+"""The error answers of the gateway: one function for each situation, with a stable code.
 
-OpenAI's shape, which every client library knows, plus `hop` (who failed) and the request id:
+The body has the shape of OpenAI's errors, which every client library knows, with `hop` (who failed) and the request id:
 
     {"error": {"message": …, "type": …, "param": …, "code": …, "hop": "gateway", "request_id": …}}
 
-and Anthropic's shape on /v1/messages. It does not know HTTP framing: the caller adds status line and headers from
-`Problem`. docs/reference/errors.md is rendered from `Code`.
+On /v1/messages it has the shape of Anthropic's errors. docs/reference/errors.md is rendered from `Code`. This module
+does not know HTTP framing: status line and headers are written elsewhere, from a `Problem`.
 """
 
 import enum
@@ -28,20 +28,20 @@ class Hop(enum.StrEnum):
 
 
 class Dialect(enum.Enum):
-    """Whose error shape the client expects."""
+    """The shape of errors that a client expects."""
 
     OPENAI = "openai"
     ANTHROPIC = "anthropic"
 
 
 class Code(enum.StrEnum):
-    """The `code` of an error: stable, for programs to compare.
+    """The `code` of an error. It is stable, so that programs can compare it.
 
     status    HTTP status
-    kind      OpenAI's `type`
+    kind      `type` in OpenAI's shape
     hop       who failed
     outcome   what is counted and logged
-    sentence  when it is said, for the reference page
+    sentence  when the code is used, for the reference page
     """
 
     status: int
@@ -202,7 +202,7 @@ _ANTHROPIC_KINDS = {
 
 @dataclass(frozen=True)
 class Problem:
-    """One answer: what happened, and what an HTTP response needs to say it. `headers` are extra (name, value) pairs."""
+    """One error answer. `headers` are (name, value) pairs that the HTTP response has besides the usual ones."""
 
     code: Code
     message: str
@@ -218,7 +218,7 @@ class Problem:
         return self.code.outcome
 
     def error(self) -> dict[str, str | None]:
-        """OpenAI's error object, without a request id: an entry of /batch-generate's results."""
+        """The error object in OpenAI's shape without a request id, as the results of /batch-generate have it."""
         code = self.code
         return {
             "message": self.message,
@@ -239,13 +239,13 @@ class Problem:
         return b'{"type":"error","error":' + msgspec.json.encode(error) + b',"request_id":'
 
     def body(self, request_id: str, dialect: Dialect = Dialect.OPENAI) -> bytes:
-        """The JSON body. Built once per Problem but for the request id, so a static one costs next to nothing."""
+        """The JSON body. All but the request id is rendered once for each Problem."""
         if dialect is Dialect.ANTHROPIC:
             return self._anthropic_start + msgspec.json.encode(request_id) + b"}"
         return self._openai_start + msgspec.json.encode(request_id) + b"}}"
 
     def event(self, request_id: str, dialect: Dialect = Dialect.OPENAI) -> bytes:
-        """The same as the last event of a stream that had already begun."""
+        """The error as the last event of a stream that has already begun."""
         if dialect is Dialect.ANTHROPIC:
             return b"event: error\ndata: " + self.body(request_id, dialect) + b"\n\n"
         return b"data: " + self.body(request_id) + b"\n\ndata: [DONE]\n\n"
@@ -265,7 +265,7 @@ LONGEST_ENGINE_WORDS = 1_000
 
 
 def cut(text: str, longest: int = LONGEST_QUOTE) -> str:
-    """Somebody else's words, cut: an answer never grows with what was sent."""
+    """The beginning of a text that somebody else wrote, so that an answer does not grow with what a client sent."""
     return text if len(text) <= longest else text[:longest] + "…"
 
 
@@ -300,7 +300,7 @@ def malformed_http(detail: str) -> Problem:
 
 
 def unsupported_media_type(got: str, wanted: str) -> Problem:
-    return Problem(Code.UNSUPPORTED_MEDIA_TYPE, f"Content type {_quote(got)} is not taken here; send {wanted}")
+    return Problem(Code.UNSUPPORTED_MEDIA_TYPE, f"The content type {_quote(got)} is not accepted here; send {wanted}")
 
 
 def model_not_found(model: str, served: Iterable[str] | None) -> Problem:

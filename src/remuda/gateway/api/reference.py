@@ -1,5 +1,5 @@
-"""Reference pages rendered from declarations: errors and outcomes (docs/reference/errors.md), and the fields of
-/generate (docs/reference/generate.md).
+"""Renders reference pages from declarations: errors and outcomes, the fields of /generate, and the fields that clients
+may not set (errors.md, generate.md and client-fields.md in docs/reference). Does not write files.
 """
 
 import json
@@ -9,6 +9,7 @@ import msgspec
 from remuda.gateway.api.generate_request import BATCH_BYTES, BODY_BYTES, MOST_BATCH_ENTRIES, RULES, Generate
 from remuda.gateway.api.problems import Code
 from remuda.policy.outcome import Outcome
+from remuda.vllm import client_fields
 
 
 def render_errors_page() -> str:
@@ -80,6 +81,58 @@ def render_generate_page() -> str:
         f"{BATCH_BYTES >> 20} MiB. Longer prompts go to `/v1/completions`, where the gateway does not decode them.",
     ]
     return "\n".join(lines) + "\n"
+
+
+def render_client_fields_page() -> str:
+    """The page, as Markdown."""
+    denied = client_fields.DENIED_FIELDS.values()
+    lines = [
+        "# What clients may not set",
+        "",
+        "<!-- generated from src/remuda/vllm/client_fields.py: do not edit -->",
+        "",
+        "vLLM accepts more in a request than the OpenAI API documents. The gateway refuses what would give a client",
+        "power over other clients or the operator, with status 400 and the name in `param`. The rules hold for JSON",
+        "bodies, for the fields of forms, and for `/generate` and `/batch-generate`. A value that changes nothing",
+        "passes, for example `null`, `priority: 0` and `store: false`.",
+        "",
+        "An operator allows fields, or refuses more of them, in the `ModelGateway`. `deny` wins over `allow`:",
+        "",
+        "```yaml",
+        "spec:",
+        "  clientFields:",
+        "    allow: [chat_template, sequences]",
+        "    deny: [logit_bias]",
+        "```",
+        "",
+        "## Fields",
+        "",
+        "| field | routes | why |",
+        "|---|---|---|",
+        *(f"| `{rule.field}` | {_list_routes(rule.routes)} | {rule.reason} |" for rule in denied),
+        "",
+        "## Bounds",
+        "",
+        'A bound holds for every spelling that vLLM reads as the number: `16000`, `16000.0`, `1.6e4`, `"16_000"`.',
+        "",
+        "| field | largest value |",
+        "|---|---|",
+        *(f"| `{field}` | {most} |" for field, most in client_fields.BOUNDED_FIELDS.items()),
+        f"| prompts × `n` (allowed as `{client_fields.SEQUENCES}`) | {client_fields.SEQUENCES_MAX} |",
+        "",
+        "## Parts of messages",
+        "",
+        "| part | allowed as | why |",
+        "|---|---|---|",
+        f"| an address that is not `data:` | `{client_fields.MEDIA_URLS}` | {client_fields.URL_REASON} |",
+        f"| `uuid` of a media part | `{client_fields.UUID_KEY}` | {client_fields.UUID_REASON} |",
+        *(f"| `{name}` | `{name}` | {client_fields.EMBEDS_REASON} |" for name in sorted(client_fields.EMBEDS)),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _list_routes(routes: frozenset[str] | None) -> str:
+    return "all" if routes is None else ", ".join(sorted(routes))
 
 
 def _render_default(default: object) -> str:

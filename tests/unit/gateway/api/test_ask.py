@@ -234,7 +234,7 @@ def test_only_json_is_taken_for_json(content_type, taken, padding):
     if taken:
         assert ask_for(body, request=head(content_type)).model == b'"m"'
     else:
-        said = f"Content type {content_type.decode()!r} is not taken here; send application/json"
+        said = f"The content type {content_type.decode()!r} is not accepted here; send application/json"
         assert refusal(body, request=head(content_type)) == said
 
 
@@ -341,7 +341,7 @@ def test_an_ordinary_form_passes():
     "content_type", [None, b"application/json", b"application/x-www-form-urlencoded", b"multipart/mixed"]
 )
 def test_only_a_form_is_taken_for_a_form(content_type):
-    said = f"Content type {(content_type or b'').decode()!r} is not taken here; send multipart/form-data"
+    said = f"The content type {(content_type or b'').decode()!r} is not accepted here; send multipart/form-data"
     assert refusal(form(model="m"), route=SPEECH, request=head(content_type)) == said
 
 
