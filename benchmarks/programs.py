@@ -98,7 +98,8 @@ def install_rival(name: str) -> Path:
     command = folder / "bin" / rival.command
     if not (folder / "installed").exists():
         print(f"installing {rival.requirement} into {folder}", file=sys.stderr)
-        uv = os.environ.get("REMUDA_UV") or shutil.which("uv")
+        beside = str(Path(sys.executable).parent)  # the locked environment brings uv
+        uv = os.environ.get("REMUDA_UV") or shutil.which("uv", path=beside) or shutil.which("uv")
         if uv is None:
             raise BenchError(
                 f"uv is not installed: it installs {name}\nhint: start this with `make bench`, which brings uv"
