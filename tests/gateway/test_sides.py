@@ -48,7 +48,7 @@ class Beside:
 async def open_beside(sites, tmp_path, **side):
     beside = Beside()
     path = str(tmp_path / "side.sock")
-    server = await asyncio.start_unix_server(beside.serve, path)
+    server = await asyncio.start_unix_server(beside.serve, path, limit=1 << 24)
     try:
         async with sites() as site:
             table = Table(models=(route_to(site.engines),), sides=(Side("files", "/v1/files", path, **side),))
