@@ -207,3 +207,29 @@ async def test_probe_needs_no_key_and_is_told_no_names_however_full_the_gateway_
         with_keys(site)
         assert (await site.ask(get("/ready"))).json == {"status": "ready"}
         assert (await site.ask(complete())).status == 401
+
+
+# ---- the same while the gateway drains
+
+
+@pytest.mark.parametrize(
+    ("request_bytes", "status"),
+    [
+        pytest.param(get("/health"), 200, id="health"),
+        pytest.param(get("/metrics"), 200, id="metrics"),
+        pytest.param(get("/ready"), 503, id="ready"),
+        pytest.param(complete(), 503, id="engine-route"),
+        pytest.param(get("/v1/models"), 503, id="models"),
+    ],
+)
+async def test_connection_that_comes_while_the_gateway_drains_is_told_so(site, request_bytes, status):
+    """It was accepted by the kernel before the gateway stopped to listen."""
+    site.gateway.clients.draining = site.gateway.admission.closed = True
+    wire = await site.open()
+    answer = await wire.ask(request_bytes)
+    assert (answer.status, answer.headers["connection"]) == (status, "close")
+    if request_bytes in (complete(), get("/v1/models")):
+        assert (answer.error["code"], answer.headers["retry-after"]) == ("shutting_down", "1")
+        assert answer.error["message"] == "The gateway is shutting down. Try again."
+    assert await wire.closed() == b""
+    assert site.engine.requests == []

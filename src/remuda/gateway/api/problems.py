@@ -142,7 +142,7 @@ class Code(enum.StrEnum):
     )  # fmt: skip
     OVERLOADED = (
         "overloaded", 429, "rate_limit_error", Hop.GATEWAY, Outcome.NO_CAPACITY,
-        "Every engine of the model is full, or the gateway is; `Retry-After` says when to come again.",
+        "The gateway is full of requests, connections or bodies; `Retry-After` says when to come again.",
     )  # fmt: skip
     NO_FIT = (
         "no_fitting_model", 503, "server_error", Hop.GATEWAY, Outcome.NO_ENDPOINT,
@@ -361,11 +361,6 @@ def upload_timeout(limit_s: float) -> Problem:
 def request_timeout(limit_s: float) -> Problem:
     message = f"The request did not arrive completely within {limit_s:g} s."
     return Problem(Code.REQUEST_TIMEOUT, message, headers=(("connection", "close"),))
-
-
-def overloaded(model: str, retry_after_s: int) -> Problem:
-    message = f"Every engine of the model {_quote(model)} is full. Try again in {retry_after_s} s."
-    return Problem(Code.OVERLOADED, message, headers=(("retry-after", str(retry_after_s)),))
 
 
 def gateway_full_of_requests(limit: int, retry_after_s: int = 1) -> Problem:

@@ -26,7 +26,6 @@ EVERY = [
     (problems.body_too_complex("1000 fields"), Code.BODY_TOO_LARGE),
     (problems.headers_too_large(50), Code.HEADERS_TOO_LARGE),
     (problems.request_timeout(30.0), Code.REQUEST_TIMEOUT),
-    (problems.overloaded("demo", 3), Code.OVERLOADED),
     (problems.gateway_full_of_requests(10_000), Code.OVERLOADED),
     (problems.gateway_full_of_connections(20_000), Code.OVERLOADED),
     (problems.gateway_full_of_bodies(1_000), Code.OVERLOADED),
@@ -112,7 +111,7 @@ def test_every_body_is_json_with_message_code_hop_and_request_id(problem: Proble
     [
         (KEY_REFUSED[KeyRefusal.MISSING], "www-authenticate", 'Bearer realm="remuda"'),
         (problems.method_not_allowed("PUT", "/v1/models", ["HEAD", "GET"]), "allow", "GET, HEAD"),
-        (problems.overloaded("demo", 3), "retry-after", "3"),
+        (problems.gateway_full_of_requests(9, 3), "retry-after", "3"),
         (problems.model_not_ready("demo", ""), "retry-after", "5"),
         (problems.SHUTTING_DOWN, "connection", "close"),
         (problems.malformed_http("x"), "connection", "close"),
@@ -139,11 +138,6 @@ def test_an_answer_does_not_grow_with_what_the_client_sent():
     ("problem", "message", "headers"),
     [
         (
-            problems.overloaded("demo", 3),
-            "Every engine of the model 'demo' is full. Try again in 3 s.",
-            {"retry-after": "3"},
-        ),
-        (
             problems.gateway_full_of_requests(10_000),
             "The gateway already answers 10000 requests, which is its limit. Try again in 1 s.",
             {"retry-after": "1"},
@@ -162,7 +156,7 @@ def test_an_answer_does_not_grow_with_what_the_client_sent():
             {"retry-after": "1"},
         ),
     ],
-    ids=["engines", "requests", "connections", "bodies"],
+    ids=["requests", "connections", "bodies"],
 )
 def test_each_kind_of_overload_is_said_in_its_own_words(problem, message, headers):
     assert problem.message == message
