@@ -94,7 +94,7 @@ class HeartbeatMonitor:
         """The shortest silence that is noticed."""
         return self._check_s * self._silent_checks
 
-    def send_heartbeats(self) -> None:
+    def note_heartbeat(self) -> None:
         """A heartbeat came."""
         self._heard = True
 
@@ -283,7 +283,7 @@ class GatewaySupervisor:
     def _take_event(self, event: _Event) -> None:
         match event.event:
             case "alive":
-                self._heartbeats.send_heartbeats()
+                self._heartbeats.note_heartbeat()
             case "listening":
                 self._port = event.port
                 self._settings = {**self._settings, "listen": {**self._settings["listen"], "port": self._port}}

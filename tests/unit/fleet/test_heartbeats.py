@@ -20,7 +20,7 @@ class Checks:
         if not self.left:
             raise asyncio.CancelledError
         for _ in range(self.left.pop(0).count("beat")):
-            self.heartbeats.beat()
+            self.heartbeats.note_heartbeat()
 
 
 @pytest.mark.parametrize(
