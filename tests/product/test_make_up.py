@@ -33,7 +33,8 @@ from remuda.machine.home import Home
 PORT = 8080
 """The port in examples/laptop.yaml."""
 INSTALL_S = 300.0
-NAME = "remuda-test"
+NAME = f"remuda-test-{os.getpid()}"
+"""A name of its own for each run: a run that was killed leaves its user behind."""
 IS_ROOT = os.geteuid() == 0
 PASSED_ON = {
     "ALL_PROXY", "CURL_CA_BUNDLE", "HTTPS_PROXY", "HTTP_PROXY", "LANG", "NO_PROXY", "PIP_CERT", "PIP_EXTRA_INDEX_URL",
