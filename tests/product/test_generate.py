@@ -43,7 +43,6 @@ def test_the_pieces_of_a_stream_add_up_to_the_whole_answer(url: str, greedy: dic
     assert lines.pop() == "data: [DONE]"
     events = [json.loads(line.removeprefix("data: ")) for line in lines]
     assert "".join(event["text"] for event in events) == greedy["generated_text"]
-    assert len(events) > 3
     assert events[-1]["num_tokens"] == greedy["num_tokens"]
 
 

@@ -135,10 +135,11 @@ def test_tools_in_a_stream(client: OpenAI) -> None:
 def test_a_response_and_a_streamed_response_give_the_same_text(client: OpenAI) -> None:
     asked: dict[str, Any] = {"model": MODEL, "input": QUESTION, "temperature": 0, "max_output_tokens": 40}
     whole = client.responses.create(**asked)
-    stream = client.responses.create(stream=True, **asked)
-    pieces = [event.delta for event in stream if event.type == "response.output_text.delta"]
+    events = list(client.responses.create(stream=True, **asked))
+    pieces = [event.delta for event in events if event.type == "response.output_text.delta"]
     assert "".join(pieces) == whole.output_text != ""
-    assert len(pieces) > 3
+    assert [event.type for event in events[:2]] == ["response.created", "response.in_progress"]
+    assert events[-1].type in {"response.completed", "response.incomplete"}
 
 
 @pytest.mark.req("A4.pooling-refused", level="run", on="vLLM")
